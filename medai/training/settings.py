@@ -9,7 +9,7 @@ from medai.tracking.settings import TrackingSettings
 
 SCHEDULES = ("constant", "cosine", "one_cycle")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
-MONITORS = ("auroc", "accuracy", "loss")
+MONITORS = ("auroc", "accuracy", "loss", "last")
 
 
 @dataclass
@@ -56,7 +56,7 @@ class TrainingSettings:
         label_smoothing: 0 to 0.5.
         class_weights: ``balanced`` weights the classes by inverse frequency; ``none``.
         flip_average: Average the logits over the image and its left-right mirror, in validation and in the exported model.
-        monitor: What chooses the best epoch on validation: ``auroc``, ``accuracy`` or ``loss``.
+        monitor: What chooses the best epoch on validation: ``auroc``, ``accuracy``, ``loss``; or ``last`` to keep the last.
         patience: Stop after this many epochs without improvement; null to run to the end.
         threshold: How the operating point is chosen on validation: ``youden``, ``accuracy``, ``sensitivity=0.95``,
             ``specificity=0.90`` or a number.
@@ -115,6 +115,8 @@ class TrainSettings:
         runs: Folder of the runs.
         cohorts: Folder of the cohorts.
         name: Name of the run; null names it after the data set and the network.
+        folder: Directory of the run; null makes one in `runs`.
+        sweep: The sweep that the run is part of: its runs have one parent in MLflow.
         allow: Hard stops to override, by name; recorded with the run.
         export: Write the package at the end, too.
     """
@@ -130,6 +132,8 @@ class TrainSettings:
     runs: str = "runs"
     cohorts: str = "cohorts"
     name: str | None = None
+    folder: str | None = None
+    sweep: str | None = None
     allow: list[str] = field(default_factory=list)
     export: bool = False
 

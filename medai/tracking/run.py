@@ -1,0 +1,180 @@
+"""One MLflow run: one training. Nothing leaves the machine unless the tracking URI names another."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from medai.core.error import MedaiError
+from medai.tracking.settings import TrackingSettings
+
+LONGEST_VALUE = 6000  # characters of a parameter that MLflow keeps
+SWEEP_TAG = "medai.sweep"
+
+
+class Tracker(Protocol):
+    """What a training reports to."""
+
+    run_id: str | None
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Record figures of one epoch."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record facts that are known late."""
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Store a file, or the files of a directory."""
+
+    def end(self, status: str) -> None:
+        """``FINISHED``, ``FAILED`` or ``KILLED``."""
+
+
+class Untracked:
+    """Records nothing."""
+
+    run_id = None
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        return None
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        return None
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        return None
+
+    def end(self, status: str) -> None:
+        return None
+
+
+class MlflowRun:
+    """An open run in MLflow.
+
+    Args:
+        client: An ``MlflowClient``.
+        run_id: Of a run that exists.
+    """
+
+    def __init__(self, client: Any, run_id: str) -> None:
+        self._client = client
+        self.run_id: str | None = run_id
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._client.log_batch(self.run_id, metrics=[Metric(key, float(value), now, step) for key, value in values.items()])
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(self.run_id, tags=[RunTag(key, str(value)[:LONGEST_VALUE]) for key, value in values.items()])
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        if path.is_dir():
+            self._client.log_artifacts(self.run_id, str(path), folder or path.name)
+        else:
+            self._client.log_artifact(self.run_id, str(path), folder)
+
+    def end(self, status: str) -> None:
+        self._client.set_terminated(self.run_id, status)
+
+
+def tracking_uri(settings: TrackingSettings, runs: Path) -> str:
+    """The tracking URI: the one that is set, or an SQLite file in the folder of the runs."""
+    return settings.uri or f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+
+
+def start_run(
+    settings: TrackingSettings, runs: Path, name: str, parameters: Mapping[str, Any], tags: Mapping[str, str], sweep: str | None = None
+) -> Tracker:
+    """Open a run.
+
+    Args:
+        settings: Where.
+        runs: Folder of the runs, where the default store lies.
+        name: Of the run.
+        parameters: The resolved configuration, nested.
+        tags: Facts about code, data and machine.
+        sweep: Name of the sweep that the run is part of: its runs are children of one parent.
+
+    Raises:
+        MedaiError: the tracking server does not answer.
+    """
+    if not settings.enabled:
+        return Untracked()
+    client = _client(tracking_uri(settings, runs))
+    try:
+        experiment = _experiment(client, settings, runs)
+        parent = {"mlflow.parentRunId": _parent(client, experiment, sweep)} if sweep else {}
+        run = client.create_run(experiment, run_name=name, tags=dict(tags) | parent)
+        _log_parameters(client, run.info.run_id, parameters)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MedaiError(f"tracking.uri={tracking_uri(settings, runs)} cannot be used ({reason}); set another or tracking=none") from error
+    return MlflowRun(client, run.info.run_id)
+
+
+def _client(uri: str) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    for noisy in ("mlflow", "alembic"):  # mlflow sets its own levels when it is imported
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _experiment(client: Any, settings: TrackingSettings, runs: Path) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(settings.experiment)
+    if found is not None:
+        return str(found.experiment_id)
+    location = (runs / "mlartifacts").resolve().as_uri() if settings.uri is None else None
+    try:
+        return str(client.create_experiment(settings.experiment, artifact_location=location))
+    except MlflowException:  # another run of the sweep was quicker
+        return str(client.get_experiment_by_name(settings.experiment).experiment_id)
+
+
+def _parent(client: Any, experiment: str, sweep: str) -> str:
+    escaped = sweep.replace("'", "")
+    found = client.search_runs([experiment], filter_string=f"tags.`{SWEEP_TAG}` = '{escaped}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    run = client.create_run(experiment, run_name=Path(sweep).name, tags={SWEEP_TAG: escaped})
+    client.set_terminated(run.info.run_id, "FINISHED")
+    return str(run.info.run_id)
+
+
+def _log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    flat = flatten(parameters)
+    items = [Param(key, str(value)[:LONGEST_VALUE]) for key, value in flat.items()]
+    for start in range(0, len(items), 100):  # MLflow takes 100 parameters at a time
+        client.log_batch(run_id, params=items[start : start + 100])
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as dotted keys; items of a list by their number.
+
+    Example:
+        >>> flatten({"training": {"epochs": 3}, "allow": []})
+        {'training.epochs': 3, 'allow': '[]'}
+    """
+    if isinstance(value, Mapping) and value:
+        return {key: leaf for name, child in value.items() for key, leaf in flatten(child, f"{prefix}{name}.").items()}
+    if isinstance(value, list | tuple) and value:
+        return {key: leaf for number, child in enumerate(value) for key, leaf in flatten(child, f"{prefix}{number}.").items()}
+    return {prefix.rstrip("."): str(value) if isinstance(value, Mapping | list | tuple) else value}

@@ -1,0 +1,116 @@
+"""The checkpoint: a directory with the weights (safetensors) and a JSON record of all that is needed to use them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from medai.core.error import MedaiError
+from medai.core.file import atomic_directory, canonical_json, hash_file, hash_text, read_json
+from medai.core.label import Label
+from medai.model.network import build_network
+from medai.preprocessing.plan import PreprocessingPlan
+from medai.task.task import Decide, Head
+from medai.training.predictor import Classifier, Predictor
+
+SCHEMA_VERSION = "1.0"
+
+
+@dataclass
+class Checkpoint:
+    """A trained model with its labels, preprocessing, calibration and thresholds.
+
+    Attributes:
+        labels: What it predicts, in the order of its outputs.
+        plan: Resize and intensity.
+        model: Configuration node of the network.
+        flip_average: Whether the logits are averaged over the mirror image.
+        classifier: The network with its weights.
+        temperatures: Per label name; 1 leaves the logits as they are.
+        thresholds: Per label name; of binary labels, in calibrated probability.
+        record: Cohort, seed, code, versions, validation figures and how the thresholds were chosen.
+    """
+
+    labels: tuple[Label, ...]
+    plan: PreprocessingPlan
+    model: dict[str, Any]
+    flip_average: bool
+    classifier: Classifier
+    temperatures: dict[str, float] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+    hash: str = ""
+
+    @staticmethod
+    def fresh(labels: tuple[Label, ...], plan: PreprocessingPlan, model: Mapping[str, Any], flip_average: bool) -> "Checkpoint":
+        """An untrained model."""
+        return Checkpoint(labels, plan, dict(model), flip_average, _classifier(labels, plan, model, flip_average))
+
+    def predictor(self) -> Predictor:
+        """The whole chain, ready to predict or to export."""
+        temperatures = [self.temperatures.get(label.name, 1.0) for label in self.labels]
+        thresholds = [self.thresholds.get(label.name, 0.5) for label in self.labels]
+        predictor = Predictor(self.plan, self.classifier, Decide(self.labels, temperatures, thresholds))
+        return predictor.eval().requires_grad_(False)
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint atomically, in place of an older one."""
+        with atomic_directory(path, replace=True) as folder:
+            weights = {name: value.detach().cpu().contiguous() for name, value in self.classifier.state_dict().items()}
+            save_file(weights, folder / "model.safetensors")
+            description = {
+                "schema_version": SCHEMA_VERSION,
+                "labels": [label.to_dict() for label in self.labels],
+                "preprocessing": self.plan.to_dict(),
+                "model": self.model,
+                "flip_average": self.flip_average,
+                "temperatures": self.temperatures,
+                "thresholds": self.thresholds,
+                "weights_sha256": hash_file(folder / "model.safetensors"),
+                "record": self.record,
+            }
+            text = json.dumps(description | {"hash": hash_text(canonical_json(description))}, indent=2, ensure_ascii=False, allow_nan=False)
+            (folder / "checkpoint.json").write_text(text + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(path: Path) -> "Checkpoint":
+        """Read a checkpoint directory, or the one in a run's directory.
+
+        Raises:
+            MedaiError: there is none, it is damaged, or it was written by a newer major version.
+        """
+        folder = path / "checkpoint" if (path / "checkpoint").is_dir() else path
+        if not (folder / "checkpoint.json").is_file():
+            raise MedaiError(f"{path} holds no checkpoint; give a run's directory or one with a checkpoint.json")
+        description = read_json(folder / "checkpoint.json")
+        version = str(description.get("schema_version", "?"))
+        if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+            raise MedaiError(f"{path} has checkpoint schema {version}, this medai reads {SCHEMA_VERSION}; install a matching medai")
+        digest = description.pop("hash", None)
+        if digest != hash_text(canonical_json(description)) or description["weights_sha256"] != hash_file(folder / "model.safetensors"):
+            raise MedaiError(f"{folder} was changed after it was written (its hash does not match); use an untouched copy")
+        return _from_description(description, folder / "model.safetensors", digest)
+
+
+def _from_description(description: dict[str, Any], weights: Path, digest: str) -> Checkpoint:
+    labels = tuple(Label.from_dict(value) for value in description["labels"])
+    plan = PreprocessingPlan.from_dict(description["preprocessing"])
+    checkpoint = Checkpoint.fresh(labels, plan, description["model"], description["flip_average"])
+    try:
+        checkpoint.classifier.load_state_dict(load_file(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise MedaiError(f"{weights} does not fit its network: {str(error).splitlines()[0]}") from None
+    checkpoint.temperatures, checkpoint.thresholds = description["temperatures"], description["thresholds"]
+    checkpoint.record, checkpoint.hash = description["record"], digest
+    return checkpoint
+
+
+def _classifier(labels: tuple[Label, ...], plan: PreprocessingPlan, model: Mapping[str, Any], flip_average: bool) -> Classifier:
+    head = Head(labels)
+    size = plan.resize
+    network = build_network(model, in_channels=size.channels, out_channels=head.inputs, height=size.height, width=size.width)
+    return Classifier(network, head, flip_average)
