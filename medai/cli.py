@@ -1,0 +1,271 @@
+"""The command line: `medai ingest | train | evaluate | export | verify | predict | info`. Nothing heavy is imported before it is needed.
+
+Results go to stdout, everything else to stderr. What is wrong with the input ends in one line and exit code 2;
+MEDAI_DEBUG=1 shows where it came from.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import medai
+from medai.core.error import MedaiError, Refusal
+from medai.core.progress import say
+
+if TYPE_CHECKING:
+    from medai.device.package import FilePrediction
+    from medai.export.settings import ExportSettings
+    from medai.inference.settings import EvaluateSettings
+    from medai.ingest.settings import IngestSettings
+    from medai.training.settings import TrainSettings
+
+OVERVIEW = f"""\
+medai {medai.__version__}: train, evaluate and ship imaging-diagnosis models
+
+  medai ingest    key=value …        fill a cohort from DICOM files, pictures, an npz file or the phantom
+  medai train     key=value …        train a network (-m runs a sweep)
+  medai evaluate  key=value …        score a run, a checkpoint, a package or a table of predictions
+  medai export    candidate=RUN …    write the package: one ONNX graph, its contract and its vectors
+  medai verify    PACKAGE            prove on this machine that a package answers as it was exported
+  medai predict   PACKAGE FILE …     DICOM, PNG, JPEG, TIFF, BMP or npy to probability and decision
+  medai info      [PATH]             this machine, or what a cohort, run or package is
+
+  medai COMMAND --help               its settings and examples
+"""
+TRAIN_MODULES = {"torch", "monai", "mlflow", "lightning_fabric", "onnx", "onnxscript", "onnx_ir", "safetensors"}
+PLAIN_MODULES = {"hydra", "omegaconf", "yaml", "antlr4", "polars", "blosc2", "scipy", "statsmodels", "matplotlib", "jinja2", "rich"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit code: 0, 2 where the input was wrong, 130 where it was interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(given)
+    except KeyboardInterrupt:
+        say("medai: interrupted; what was finished before stays")
+        return 130
+    except BrokenPipeError:  # `medai … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        line = _line(error, given[0])
+        if line is None:
+            raise
+        if os.environ.get("MEDAI_DEBUG"):
+            traceback.print_exc()
+        say("medai: " + " ".join(line.splitlines()))
+        return 2
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(OVERVIEW, end="")
+        return 0
+    if given[0] in ("-V", "--version", "version"):
+        print(f"medai {medai.__version__}")
+        return 0
+    verb, rest = given[0], given[1:]
+    if verb in COMPOSED:
+        from medai.config import run
+
+        run(verb, rest, COMPOSED[verb])
+        return 0
+    if verb in PLAIN:
+        return PLAIN[verb](rest)
+    raise MedaiError(f"there is no command {verb!r}; there are: {', '.join((*COMPOSED, *PLAIN))} (medai --help)")
+
+
+def _line(error: Exception, verb: str) -> str | None:
+    """The line for a person, or None where the fault is ours and its traceback is wanted."""
+    if isinstance(error, MedaiError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        module = error.name.partition(".")[0]
+        if module in TRAIN_MODULES | PLAIN_MODULES:
+            extra = verb if verb in ("evaluate", "ingest") and module in PLAIN_MODULES else "train"
+            return f"{verb} needs {module}, which is not installed: pip install 'medai[{extra}]'"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return None
+
+
+def train(settings: "TrainSettings") -> Path:
+    """Train, export if the settings say so, and say where everything is."""
+    from medai.tracking.run import tracking_uri
+    from medai.training.train import train as fit
+
+    run = fit(settings)
+    package = export_run(run, settings) if settings.export else None
+    report = run / "validation" / "report.html"
+    found = {"run": run, "report": report if report.exists() else None, "package": package}
+    following = [f"medai evaluate {_setting('candidate', run)}"]
+    following += [f"medai verify {_quoted(package)}"] if package else [f"medai export {_setting('candidate', run)}"]
+    if settings.tracking.enabled:
+        following.append(f"mlflow ui --backend-store-uri {_quoted(tracking_uri(settings.tracking, Path(settings.runs)))}")
+    _conclude(found, following)
+    return run
+
+
+def export_run(run: Path, settings: "TrainSettings") -> Path:
+    """Export a run with the defaults of `medai export`."""
+    from medai.export.run import export_candidate
+    from medai.export.settings import ExportSettings
+
+    return export_candidate(ExportSettings(candidate=str(run), cohorts=settings.cohorts, workers=settings.workers))
+
+
+def evaluate(settings: "EvaluateSettings") -> Path:
+    """Evaluate, and say where the results are."""
+    from medai.inference.evaluate import evaluate_candidate
+
+    folder = evaluate_candidate(settings)
+    found = {name: path for name, path in _results(folder).items() if path.exists()}
+    following = [f"medai export {_setting('candidate', settings.candidate)}"] if _is_run(settings.candidate) else []
+    _conclude(found, following)
+    return folder
+
+
+def export(settings: "ExportSettings") -> Path:
+    """Export, and say where the package is."""
+    from medai.export.run import export_candidate
+
+    package = export_candidate(settings)
+    archive = package.with_name(f"{package.name}.zip")
+    found = {"package": package, "zip": archive if archive.exists() else None}
+    _conclude(found, [f"medai verify {_quoted(package)}", f"medai predict {_quoted(package)} FILE", f"medai evaluate {_setting('candidate', package)}"])
+    return package
+
+
+def ingest(settings: "IngestSettings") -> Path:
+    """Fill a cohort, and say where it is."""
+    from medai.ingest.run import ingest_dataset
+
+    cohort = ingest_dataset(settings)
+    path = Path(getattr(cohort, "path", cohort))
+    _conclude({"cohort": path}, [f"medai info {_quoted(path)}"])
+    return path
+
+
+def _results(folder: Path) -> dict[str, Path]:
+    return {"report": folder / "report.html", "metrics": folder / "metrics.json", "predictions": folder / "predictions.parquet"}
+
+
+def _is_run(candidate: str | None) -> bool:
+    return candidate is not None and any((Path(candidate) / name).exists() for name in ("checkpoint", "checkpoint.json"))
+
+
+def _conclude(found: dict[str, Path | None], following: Sequence[str]) -> None:
+    print()
+    for name, path in found.items():
+        if path is not None:
+            print(f"{name:<12} {path}")
+    for number, command in enumerate(following):
+        print(f"{'next' if number == 0 else '':<12} {command}")
+
+
+def _quoted(value: object) -> str:
+    return shlex.quote(str(value))
+
+
+def _setting(key: str, value: object) -> str:
+    return shlex.quote(f"{key}={value}")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise MedaiError(f"{self.prog.removeprefix('medai ')}: {message} ({self.prog} --help)")
+
+
+def _verify(arguments: list[str]) -> int:
+    parser = _Parser(prog="medai verify", description="Prove on this machine that a package answers as it was exported.")
+    parser.add_argument("package", help="the package: a folder or a zip file")
+    chosen = parser.parse_args(arguments)
+    from medai.device.verify import verify
+
+    verify(chosen.package)
+    return 0
+
+
+def _predict(arguments: list[str]) -> int:
+    parser = _Parser(
+        prog="medai predict",
+        description="Probability and decision for images. Of several files, those that are refused are listed at the end with their reasons.",
+    )
+    parser.add_argument("package", help="the package: a folder or a zip file")
+    parser.add_argument("files", nargs="+", metavar="file", help="DICOM, PNG, JPEG, TIFF, BMP or npy")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV: file, probability.<label>, decision.<label>")
+    chosen = parser.parse_args(arguments)
+    from medai.device.package import Package
+
+    package = Package.load(chosen.package)
+    predictions: list[FilePrediction] = []
+    refused: list[tuple[str, Refusal]] = []
+    for file in chosen.files:
+        try:
+            predictions.append(package.predict_file(file))
+        except Refusal as refusal:
+            if len(chosen.files) == 1:
+                raise
+            refused.append((file, refusal))
+    print(_predictions(predictions, package.columns, "json" if chosen.json else "csv" if chosen.csv else "table"))
+    if refused:
+        say(f"medai: {len(refused)} of {len(chosen.files)} files were refused:")
+        for file, refusal in refused:
+            say(f"  {refusal.code:<22} {refusal.message if file in refusal.message else f'{file}: {refusal.message}'}")
+    return 0 if predictions else 2
+
+
+def _predictions(predictions: "Sequence[FilePrediction]", columns: Sequence[str], form: str) -> str:
+    if form == "json":
+        import json
+
+        return json.dumps([prediction.to_dict() for prediction in predictions], indent=2, ensure_ascii=False)
+    labels = list(predictions[0].decision) if predictions else []
+    rows = [
+        [str(prediction.path), *(f"{prediction.probability[column]:.6f}" for column in columns), *(prediction.decision[label] for label in labels)]
+        for prediction in predictions
+    ]
+    head = ["file", *(f"probability.{column}" for column in columns), *(f"decision.{label}" for label in labels)]
+    if form == "csv":
+        import csv
+        import io
+
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([head, *rows])
+        return text.getvalue().rstrip("\n")
+    return "\n".join(_answer(prediction) for prediction in predictions)
+
+
+def _answer(prediction: "FilePrediction") -> str:
+    lines = [str(prediction.path)]
+    for label, decided in prediction.decision.items():
+        mine = {column: value for column, value in prediction.probability.items() if column == label or column.startswith(f"{label}.")}
+        chances = ", ".join(f"{column.removeprefix(f'{label}.')} {value:.3f}" if column != label else f"{value:.3f}" for column, value in mine.items())
+        lines.append(f"  {label:<24} {decided:<24} probability {chances}")
+    return "\n".join(lines)
+
+
+def _info(arguments: list[str]) -> int:
+    parser = _Parser(prog="medai info", description="This machine and its packages; or what a cohort, a run or a package is.")
+    parser.add_argument("path", nargs="?", type=Path, help="a cohort, run, checkpoint or package")
+    chosen = parser.parse_args(arguments)
+    from medai.info import describe, machine
+
+    facts = machine() if chosen.path is None else describe(chosen.path)
+    for name, value in facts.items():
+        print(f"{name:<22} {value}")
+    return 0
+
+
+COMPOSED: dict[str, Callable[[Any], object]] = {"ingest": ingest, "train": train, "evaluate": evaluate, "export": export}
+PLAIN: dict[str, Callable[[list[str]], int]] = {"verify": _verify, "predict": _predict, "info": _info}
+
+if __name__ == "__main__":
+    sys.exit(main())

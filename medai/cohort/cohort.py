@@ -1,0 +1,137 @@
+"""A cohort on disk: audited cases, labels apart from them, splits, native pixels."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from medai.cohort.key import Keys
+from medai.cohort.schema import CASES, DEVELOPMENT_LABELS, QUARANTINE, RECORD, SCHEMA_VERSION, SPLIT, TEST_LABELS, check_version
+from medai.cohort.write import content_hash, hash_part, part_files
+from medai.core.error import MedaiError
+from medai.core.file import read_json
+from medai.core.label import Label
+
+SPLITS = ("train", "validation", "development", "test")
+NEEDED = ("name", "hash", "unit", "labels", "counts", "parts")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A finished cohort. It holds its record only; tables are read when asked for.
+
+    Example:
+        >>> cohort = Cohort.open("cohorts/pneumoniamnist-1f2e3d4c")
+        >>> cohort.select("train")["pneumonia"].value_counts()
+    """
+
+    path: Path
+    meta: dict[str, Any] = field(repr=False)
+
+    @staticmethod
+    def open(path: Path | str) -> "Cohort":
+        """Open a cohort.
+
+        Raises:
+            MedaiError: there is none, it is unfinished, or its schema is newer than this program.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise MedaiError(f"the cohort {path} does not exist; make it with: medai ingest")
+        if not (path / RECORD).is_file():
+            hint = "its ingest was interrupted, run it again" if path.name.endswith(".ingesting") else f"it has no {RECORD}"
+            raise MedaiError(f"{path} is not a cohort: {hint}")
+        meta = read_json(path / RECORD)
+        if not isinstance(meta, dict):
+            raise MedaiError(f"{path / RECORD} does not hold a cohort's record")
+        check_version(meta.get("schema_version"), path, "a cohort", SCHEMA_VERSION)
+        absent = [key for key in NEEDED if key not in meta]
+        if absent:
+            raise MedaiError(f"{path / RECORD} lacks {', '.join(absent)}; restore it, or ingest again")
+        return Cohort(path, meta)
+
+    @property
+    def name(self) -> str:
+        return str(self.meta["name"])
+
+    @property
+    def hash(self) -> str:
+        """The content hash."""
+        return str(self.meta["hash"])
+
+    @property
+    def unit(self) -> str:
+        """What a case is, e.g. ``"image"``."""
+        return str(self.meta["unit"])
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        return tuple(Label.from_dict(value) for value in self.meta["labels"])
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        return dict(self.meta["counts"])
+
+    @property
+    def patients_known(self) -> bool:
+        """Whether every case has a patient. Where not, cases of one patient may lie in two splits unseen."""
+        return int(self.meta["counts"]["patients_unknown"]) == 0
+
+    def cases(self) -> pl.DataFrame:
+        """Every case, ordered by ordinal, without labels."""
+        return self._read(CASES)
+
+    def quarantine(self) -> pl.DataFrame:
+        """Everything that was refused, with its reason."""
+        return self._read(QUARANTINE)
+
+    def select(self, split: str) -> pl.DataFrame:
+        """The cases of a split with its labels.
+
+        Args:
+            split: ``"train"``, ``"validation"``, ``"development"`` (both) or ``"test"``. Only ``"test"`` opens the test labels.
+
+        Returns:
+            The columns of the cases, `split`, and one integer column a label (class index, null = unknown), ordered by
+            ordinal. Excluded cases are left out.
+        """
+        if split not in SPLITS:
+            raise MedaiError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
+        partition = "test" if split == "test" else "development"
+        cases = self.cases().filter((pl.col("partition") == partition) & pl.col("exclusion").is_null())
+        if partition == "test":
+            cases = cases.with_columns(split=pl.lit("test"))
+        else:
+            cases = cases.join(self._read(SPLIT), on="case_id", how="left", maintain_order="left", validate="1:1")
+            cases = cases if split == "development" else cases.filter(pl.col("split") == split)
+        columns = ["case_id", *(label.name for label in self.labels)]
+        labels = self._read(TEST_LABELS if partition == "test" else DEVELOPMENT_LABELS).select(columns)
+        return cases.join(labels, on="case_id", how="left", maintain_order="left", validate="1:1")
+
+    def check(self) -> None:
+        """Verify the hash of every part.
+
+        Raises:
+            MedaiError: a part is missing, changed or too many, or the site's key is another one.
+        """
+        keys = Keys.of(bool(self.meta.get("public")), create=False)
+        if keys.identity != self.meta.get("key_identity"):
+            raise MedaiError(f"{self.path} was made with another site's key; its hashes can only be checked with that one")
+        recorded, found = self.meta["parts"], set(part_files(self.path))
+        for name in sorted(found | set(recorded)):
+            if name not in found:
+                raise MedaiError(f"{self.path / name} is missing; restore it, or ingest again")
+            if name not in recorded:
+                raise MedaiError(f"{self.path / name} does not belong to the cohort; remove it")
+            if hash_part(self.path / name, keys) != recorded[name]:
+                raise MedaiError(f"{self.path / name} was changed after the ingest; restore it, or ingest again")
+        if content_hash(self.meta, keys) != self.hash:
+            raise MedaiError(f"{self.path / RECORD} was changed after the ingest; restore it, or ingest again")
+
+    def _read(self, name: str) -> pl.DataFrame:
+        try:
+            return pl.read_parquet(self.path / name)
+        except (FileNotFoundError, pl.exceptions.PolarsError) as error:
+            text = str(error).splitlines()[0]
+            raise MedaiError(f"{self.path / name} cannot be read ({text}); restore it, or ingest again") from None

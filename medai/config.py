@@ -1,0 +1,299 @@
+"""The configuration: Hydra's tree under our typed schemas, and its errors in one line. Only this module and cli know Hydra.
+
+The tree is `configs/` and `datasets/` of a checkout, or the copies that the wheel carries. The schema of a command is its
+settings' dataclass; it stands first in the command's defaults list, so an unknown key or a wrong type is found before
+anything runs.
+"""
+
+import argparse
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import is_dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from medai.config_error import did_you_mean, explain
+from medai.core.error import MedaiError
+from medai.core.progress import say
+from medai.export.settings import ExportSettings
+from medai.inference.settings import EvaluateSettings
+from medai.ingest.settings import IngestSettings
+from medai.manual import manual, opening_comment
+from medai.override import quote, to_override
+from medai.training.settings import TrainSettings
+
+SCHEMAS: dict[str, type] = {"train": TrainSettings, "evaluate": EvaluateSettings, "ingest": IngestSettings, "export": ExportSettings}
+GROUPS = ("dataset", "preprocessing", "augmentation", "model", "training", "tracking", "experiment")
+
+
+def tree(name: str) -> Path:
+    """The folder `configs` or `datasets`: inside an installed package, or else beside it in a checkout."""
+    package = Path(__file__).parent
+    packaged = package / f"_{name}"
+    return packaged if packaged.is_dir() else package.parent / name
+
+
+def settings(command: str, arguments: Sequence[str] = ()) -> Any:
+    """The settings that a command line leads to, without running anything.
+
+    Args:
+        command: ``train``, ``evaluate``, ``ingest`` or ``export``.
+        arguments: ``key=value`` as on the command line.
+
+    Raises:
+        MedaiError: something is wrong with them; one line.
+
+    Example:
+        >>> settings("train", ["experiment=quick", "seed=1"]).seed
+        1
+    """
+    flags = _parse_flags(command, arguments)
+    overrides = _overrides(flags)
+    with _explained(command, overrides, flags.config_dir):
+        return _placed(_to_settings(compose(command, overrides, flags.config_dir)), datetime.now(), None)
+
+
+def run(command: str, arguments: Sequence[str], task: Callable[[Any], object]) -> None:
+    """Compose the settings of a command line and call `task` with them, once or for every job of a sweep.
+
+    Raises:
+        MedaiError: the command line or the configuration is wrong, or a job of a sweep failed.
+        Exception: what `task` raised.
+    """
+    flags = _parse_flags(command, arguments)
+    overrides = _overrides(flags)
+    if flags.help:
+        with _explained(command, overrides, flags.config_dir):
+            print(_help(command, overrides, flags.config_dir))
+        return
+    started, failures = datetime.now(), []
+
+    def job(config: DictConfig) -> None:
+        number = HydraConfig.get().job.num if flags.multirun else None
+        if number is not None:
+            say(f"Sweep, job {number}: {HydraConfig.get().job.override_dirname}")
+        try:
+            with _explained(command, overrides, flags.config_dir):
+                chosen = _placed(_to_settings(config), started, number)
+            task(chosen)
+        except Exception as error:  # Hydra would print its own lines about it
+            failures.append(error)
+            if number is not None:
+                _tell(error, number)
+
+    with _explained(command, overrides, flags.config_dir), TemporaryDirectory() as scratch:
+        _call_hydra(command, flags, [*overrides, *_sweep_folder(flags, scratch)], job)
+    if failures and not flags.multirun:
+        raise failures[0]
+    if failures:
+        raise MedaiError(f"{len(failures)} job(s) of the sweep failed; their reasons stand above")
+
+
+def compose(command: str, overrides: Sequence[str] = (), config_dir: str | None = None) -> DictConfig:
+    """The composed configuration; `overrides` are in Hydra's grammar."""
+    _register()
+    join = [f"hydra.searchpath=[{quote('file://' + os.path.abspath(config_dir))}]"] if config_dir else []
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(tree("configs")), version_base="1.3"):
+        return hydra.compose(command, [*overrides, *join])
+
+
+def group_options(config_dir: str | None = None) -> dict[str, list[str]]:
+    """The options of every group, a user's own ones included."""
+    folders = {group: [tree("configs") / group] for group in GROUPS} | {"dataset": [tree("datasets")]}
+    if config_dir:
+        folders = {group: [*paths, Path(config_dir) / group] for group, paths in folders.items()}
+    return {group: sorted({file.stem for path in paths for file in path.glob("*.yaml")}) for group, paths in folders.items()}
+
+
+def _register() -> None:
+    """Tell Hydra the schemas, and the data sets as the group ``dataset``."""
+    store = ConfigStore.instance()
+    for command, schema in SCHEMAS.items():
+        node = OmegaConf.structured(schema)
+        _thaw(node)
+        store.store(f"{command}_settings", node)
+    for path in sorted(tree("datasets").glob("*.yaml")):
+        store.store(path.stem, OmegaConf.load(path), group="dataset")
+
+
+def _thaw(node: DictConfig) -> None:
+    """Make the nodes of frozen dataclasses writable: OmegaConf takes frozen for read-only."""
+    OmegaConf.set_readonly(node, None)
+    for key in node:
+        if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig) and is_dataclass(OmegaConf.get_type(node, str(key))):
+            _thaw(node[key])
+
+
+def _to_settings(config: DictConfig) -> Any:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise MedaiError(f"{missing[0]} has no value; give it as {missing[0]}=…")
+    _refuse_strangers(config)
+    return OmegaConf.to_object(config)
+
+
+def _refuse_strangers(node: DictConfig, prefix: str = "") -> None:
+    """Refuse keys that were added with `+` where nothing reads them."""
+    schema = OmegaConf.get_type(node)
+    if not is_dataclass(schema):
+        return
+    for key in map(str, node):
+        if key not in schema.__dataclass_fields__:
+            raise MedaiError(f"{prefix}{key} is unknown{did_you_mean(prefix + key, [prefix + name for name in schema.__dataclass_fields__])}; leave it out")
+        if isinstance(node[key], DictConfig):
+            _refuse_strangers(node[key], f"{prefix}{key}.")
+
+
+def _placed(chosen: Any, started: datetime, number: int | None) -> Any:
+    """Give a training its folder: runs/<name>, or runs/<time>_<data set>_<network>_s<seed>, or a number in the sweep's."""
+    if not isinstance(chosen, TrainSettings):
+        return chosen
+    dataset, model = str(chosen.dataset.get("name", "data")), str(chosen.model.get("_target_", "network")).rsplit(".", 1)[-1]
+    name = f"{started:%Y-%m-%d_%H-%M-%S}_{dataset}"
+    if number is not None:
+        chosen.sweep = str(Path(chosen.runs) / _safe(chosen.name or f"{name}_sweep"))
+        chosen.folder = chosen.folder or str(Path(chosen.sweep) / str(number))
+    elif chosen.name:
+        chosen.folder = chosen.folder or str(Path(chosen.runs) / _safe(chosen.name))
+    else:
+        chosen.folder = chosen.folder or str(_free(Path(chosen.runs) / _safe(f"{name}_{model}_s{chosen.seed}")))
+    return chosen
+
+
+def _safe(name: str) -> str:
+    """A name without what file systems and shells trip over."""
+    return re.sub(r"[^-.\w]+", "-", name)
+
+
+def _free(folder: Path) -> Path:
+    free, number = folder, 2
+    while free.exists():  # two runs in one second
+        free, number = folder.with_name(f"{folder.name}_{number}"), number + 1
+    return free
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise MedaiError(f"{message} (--help lists what there is)")
+
+
+def _parse_flags(command: str, arguments: Sequence[str]) -> argparse.Namespace:
+    """Hydra's flags that make sense here. Left out: those that name another tree, and the one that loads a pickle."""
+    parser = _Parser(prog=command, add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"])
+    parser.add_argument("--resolve", action="store_true")
+    parser.add_argument("-p", "--package")
+    parser.add_argument("-cd", "--config-dir")
+    parser.add_argument("-i", "--info", nargs="?", const="all", choices=["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"])
+    flags = parser.parse_intermixed_args(list(arguments))
+    if flags.config_dir and not Path(flags.config_dir).is_dir():
+        raise MedaiError(f"--config-dir {flags.config_dir} does not exist or is not a folder")
+    if flags.multirun and (flags.cfg or flags.info):
+        raise MedaiError("--multirun runs jobs, --cfg and --info only show; give one of them")
+    return flags
+
+
+def _overrides(flags: argparse.Namespace) -> list[str]:
+    parser = OverridesParser.create()
+
+    def parses(override: str) -> bool:
+        try:
+            parser.parse_override(override)
+        except HydraException:
+            return False
+        return True
+
+    return [to_override(argument, sweep=flags.multirun, parses=parses) for argument in flags.overrides]
+
+
+def _sweep_folder(flags: argparse.Namespace, scratch: str) -> list[str]:
+    """Keep Hydra's own notes about a sweep out of the user's folders (a cluster's launcher may name a place)."""
+    named = any(override.lstrip("+").startswith("hydra.sweep.dir=") for override in flags.overrides)
+    return [] if named or not flags.multirun else [f"hydra.sweep.dir={quote(scratch)}"]
+
+
+def _call_hydra(command: str, flags: argparse.Namespace, overrides: list[str], job: Callable[[DictConfig], None]) -> None:
+    _register()
+    options = [f"--{name}={value}" for name in ("cfg", "package", "info") if (value := getattr(flags, name))]
+    options += [f"--config-dir={flags.config_dir}"] if flags.config_dir else []
+    options += [f"--{name}" for name in ("multirun", "resolve") if getattr(flags, name)]
+    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [argv[0], *options, *overrides]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed
+    try:
+        hydra.main(config_path=str(tree("configs")), config_name=command, version_base="1.3")(job)()
+    except SystemExit as ended:  # Hydra has shown what was asked for, or said why not
+        if ended.code:
+            raise MedaiError("see the line above") from None
+    finally:
+        sys.argv = argv
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full
+
+
+@contextmanager
+def _explained(command: str, overrides: Sequence[str], config_dir: str | None) -> Iterator[None]:
+    """Turn what Hydra, OmegaConf and YAML raise into one line."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError) as error:
+        line = explain(error, command, SCHEMAS[command], overrides, group_options(config_dir), lambda: _known_keys(command, overrides, config_dir))
+        raise MedaiError(line) from error
+
+
+def _known_keys(command: str, overrides: Sequence[str], config_dir: str | None) -> list[str]:
+    groups = [text for text in overrides if text.lstrip("+").split("=")[0].split("@")[0] in GROUPS]
+    for chosen in (groups, []):
+        try:
+            return [key for key, _ in _flat(compose(command, chosen, config_dir))]
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError):
+            continue
+    return []
+
+
+def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key with dots, and its value; a list is a value."""
+    for key in node:
+        value = node._get_node(key)
+        name = f"{prefix}{key}"
+        if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing() and len(value):
+            yield from _flat(value, f"{name}.")
+        elif isinstance(value, ListConfig) and not value._is_none() and not value._is_missing():
+            yield name, OmegaConf.to_container(value)
+        else:
+            yield name, value._value()
+
+
+def _help(command: str, overrides: Sequence[str], config_dir: str | None) -> str:
+    config = compose(command, overrides, config_dir)
+    used = {key for key in group_options() if key in SCHEMAS[command].__dataclass_fields__ or (command == "train" and key == "experiment")}
+    groups = {group: options for group, options in group_options(config_dir).items() if group in used}
+    title = f"medai {command} key=value …" + (f"     (in a checkout also: python {command}.py)" if command in ("train", "evaluate") else "")
+    return manual(title, opening_comment(tree("configs") / f"{command}.yaml"), groups, _flat(config), SCHEMAS[command])
+
+
+def _tell(error: Exception, number: int) -> None:
+    if not isinstance(error, MedaiError) or os.environ.get("MEDAI_DEBUG"):
+        traceback.print_exception(error)
+    say(f"medai: job {number} failed: {error}")

@@ -1,0 +1,168 @@
+"""Bytes of a DICOM file to a pydicom data set, with guards against what is no DICOM, cut off, or inflates without end."""
+
+import io
+import logging
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medai.core.error import Refusal
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+MAXIMUM_BYTES = 2**30
+"""What one file may inflate to, and the largest frame that is decoded (1 GiB)."""
+
+_PREAMBLE = 132  # PS3.10 7.1: 128 bytes of preamble, then "DICM"
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+_EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+_FIRST_ELEMENTS = frozenset({0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0014, 0x0016, 0x0018, 0x0020})
+_CUT_OFF = "the file is cut off: {}; copy the file again from its source"
+
+
+@contextmanager
+def quiet() -> Iterator[list[warnings.WarningMessage]]:
+    """Keep pydicom from telling the terminal what we tell by a Refusal; gives the list of its warnings."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)  # it logs the traceback of each decoder that fails
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield caught
+    finally:
+        logger.setLevel(level)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the file looks like DICOM, whatever its name: a preamble, or a data set that starts as PS3.5 orders it."""
+    try:
+        with open(path, "rb") as stream:
+            return _looks_like_dicom(stream.read(_PREAMBLE))
+    except OSError:
+        return False
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        Refusal: ``missing-file`` or ``unreadable-file``.
+    """
+    if not path.is_file():
+        raise Refusal("missing-file", f"{path} does not exist or is not a file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refusal("unreadable-file", f"{path} cannot be read ({error.strerror}); check its permissions") from None
+
+
+def parse(data: bytes, maximum_bytes: int = MAXIMUM_BYTES) -> "Dataset":
+    """Parse a DICOM file, tolerantly: the preamble and the file meta information may be missing.
+
+    Args:
+        data: The whole file.
+        maximum_bytes: What a deflated data set may inflate to.
+
+    Returns:
+        The data set with a `file_meta` that always has (0002,0010) 'Transfer Syntax UID'.
+
+    Raises:
+        Refusal: ``not-dicom``, ``truncated`` or ``too-large``.
+    """
+    if not _looks_like_dicom(data[:_PREAMBLE]):
+        raise Refusal("not-dicom", "this is not a DICOM file: it has no 'DICM' after 128 bytes and does not start with a group 0002 or 0008 element")
+    with quiet() as caught:
+        try:
+            dataset = _parse(data, maximum_bytes)
+        except Refusal:
+            raise
+        except EOFError:
+            raise Refusal("truncated", _CUT_OFF.format("it ends within the header")) from None
+        except Exception as error:  # a hostile or broken header may raise anything in the parser
+            raise Refusal("not-dicom", f"the header cannot be parsed ({_first_line(error)}); the file is damaged or is not DICOM") from None
+    if any(str(warning.message).startswith(("End of file", "EOF", "Unexpected end", "No tag to read")) for warning in caught):
+        raise Refusal("truncated", _CUT_OFF.format("an element ends without its delimiter"))
+    _refuse_cut_element(dataset)
+    _complete_file_meta(dataset)
+    return dataset
+
+
+def _parse(data: bytes, maximum_bytes: int) -> "Dataset":
+    from pydicom import dcmread
+
+    if _DEFLATED in data:
+        inflated = _inflate(data, maximum_bytes)
+        if inflated is not None:
+            return inflated
+    return dcmread(io.BytesIO(data), force=True)
+
+
+def _inflate(data: bytes, maximum_bytes: int) -> "Dataset | None":
+    """Read a deflated data set (PS3.5 A.5) under a cap, which pydicom does not have; None if `data` is not deflated."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.filereader import read_dataset
+
+    start = _PREAMBLE if data[128:132] == b"DICM" else 0
+    stream = io.BytesIO(data)
+    stream.seek(start)
+    meta = FileMetaDataset(read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group != 2))
+    if meta.get("TransferSyntaxUID") != _DEFLATED.decode():
+        return None
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(data[stream.tell() :], maximum_bytes)
+    except zlib.error as error:
+        raise Refusal("decode-failed", f"the deflated data set is damaged ({error}); copy the file again from its source") from None
+    if inflater.unconsumed_tail:
+        raise Refusal("too-large", f"the deflated data set inflates to more than {maximum_bytes:,} bytes; expected an image of at most that size")
+    if not inflater.eof:
+        raise Refusal("truncated", _CUT_OFF.format("the deflated data set has no end"))
+    meta.TransferSyntaxUID = _EXPLICIT_LITTLE
+    dataset = FileDataset(stream, read_dataset(io.BytesIO(inflated), False, True), data[:128], meta, False, True)
+    dataset.set_original_encoding(False, True)
+    return dataset
+
+
+def _refuse_cut_element(dataset: "Dataset") -> None:
+    """The last element of a cut file is shorter than its own length says."""
+    if not len(dataset):
+        raise Refusal("truncated", _CUT_OFF.format("it holds no element after the file meta information"))
+    element: Any = dataset.get_item(max(dataset.keys()))
+    length, value = getattr(element, "length", None), getattr(element, "value", None)
+    if isinstance(value, bytes) and length not in (None, 0xFFFFFFFF) and len(value) < length:
+        tag = element.tag
+        raise Refusal("truncated", _CUT_OFF.format(f"({tag.group:04X},{tag.element:04X}) has {len(value):,} of {length:,} bytes"))
+
+
+def _complete_file_meta(dataset: "Dataset") -> None:
+    from pydicom.dataset import FileMetaDataset
+
+    if getattr(dataset, "file_meta", None) is None:
+        dataset.file_meta = FileMetaDataset()
+    if not dataset.file_meta.get("TransferSyntaxUID"):
+        implicit, little = dataset.original_encoding
+        dataset.file_meta.TransferSyntaxUID = _IMPLICIT_LITTLE if implicit else _EXPLICIT_LITTLE if little else _EXPLICIT_BIG
+
+
+def _looks_like_dicom(head: bytes) -> bool:
+    if head[128:132] == b"DICM":
+        return True
+    if len(head) < 8:
+        return False
+    for order in ("little", "big"):
+        group, element = (int.from_bytes(head[at : at + 2], "little" if order == "little" else "big") for at in (0, 2))
+        if group in (0x0002, 0x0008) and element in _FIRST_ELEMENTS:
+            return True
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

@@ -1,0 +1,120 @@
+"""Pixel data of a parsed DICOM file as modality values (grey, MONOCHROME2) or RGB."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Shaped
+
+from medai.core.error import Refusal
+from medai.dicom.modality import modality_values
+from medai.dicom.parse import MAXIMUM_BYTES
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+GREY = ("MONOCHROME1", "MONOCHROME2")
+COLOUR = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_ELEMENTS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_BITS_ALLOCATED = (1, 8, 16, 32, 64)
+
+
+def read_pixels(dataset: "Dataset") -> Shaped[np.ndarray, "C H W"]:
+    """Decode the one frame of `dataset`.
+
+    Returns:
+        Grey (1, H, W) in modality values and MONOCHROME2 polarity, or RGB (3, H, W) as uint8 or uint16.
+
+    Raises:
+        Refusal: ``no-pixels``, ``bad-header``, ``multi-frame``, ``unsupported-pixels``, ``unsupported-syntax``, ``too-large``,
+            ``truncated`` or ``decode-failed``.
+    """
+    photometric = _check_header(dataset)
+    stored, decoded = _decode(dataset)
+    if photometric in GREY:
+        if stored.ndim != 2:
+            raise Refusal("unsupported-pixels", f"(0028,0002) 'Samples per Pixel' is {dataset.SamplesPerPixel} for {photometric}; expected 1")
+        with np.errstate(all="ignore"):
+            values = modality_values(stored, dataset, inverted=photometric == "MONOCHROME1")[None]
+    else:
+        values = np.moveaxis(_to_rgb(stored, dataset, decoded), -1, 0)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise Refusal("unsupported-pixels", "the modality values are not all finite; expected an image without NaN and infinity")
+    return np.ascontiguousarray(values)
+
+
+def _check_header(dataset: "Dataset") -> str:
+    if not any(keyword in dataset for keyword in _ELEMENTS):
+        raise Refusal("no-pixels", f"(7FE0,0010) 'Pixel Data' is absent (Modality {dataset.get('Modality') or 'unknown'}); expected an image")
+    photometric = str(dataset.get("PhotometricInterpretation") or "").strip()
+    if photometric not in GREY + COLOUR:
+        raise Refusal("unsupported-pixels", f"(0028,0004) 'Photometric Interpretation' is {photometric or 'absent'}; expected one of {', '.join(GREY + COLOUR)}")
+    frames = _whole(dataset, "NumberOfFrames", "(0028,0008)", default=1)
+    if frames > 1:
+        raise Refusal("multi-frame", f"(0028,0008) 'Number of Frames' is {frames}; expected a single frame")
+    rows, columns = _whole(dataset, "Rows", "(0028,0010)"), _whole(dataset, "Columns", "(0028,0011)")
+    samples, bits = _whole(dataset, "SamplesPerPixel", "(0028,0002)", default=1), _whole(dataset, "BitsAllocated", "(0028,0100)")
+    if rows < 1 or columns < 1:
+        raise Refusal("bad-header", f"(0028,0010) 'Rows' x (0028,0011) 'Columns' is {rows} x {columns}; expected at least 1 x 1")
+    if bits not in _BITS_ALLOCATED or (samples > 1 and bits not in (8, 16)):
+        raise Refusal("unsupported-pixels", f"(0028,0100) 'Bits Allocated' is {bits} with {samples} samples; expected 1, 8, 16, 32 or 64, in colour 8 or 16")
+    if rows * columns * samples * bits > 8 * MAXIMUM_BYTES:
+        raise Refusal("too-large", f"{rows} x {columns} pixels of {samples} x {bits} bits; expected a frame of at most {MAXIMUM_BYTES:,} bytes")
+    return photometric
+
+
+def _decode(dataset: "Dataset") -> tuple[Shaped[np.ndarray, "H W *C"], str]:
+    """Decode through pydicom, which tries its plugins in turn; also gives the colour space of the result."""
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        decoder = None
+    if decoder is None or not decoder.is_available:
+        raise Refusal("unsupported-syntax", f"(0002,0010) 'Transfer Syntax UID' is {syntax} ({syntax.name}); no decoder for it is installed")
+    if not syntax.is_encapsulated:
+        _refuse_short_pixels(dataset)
+    try:
+        array, meta = decoder.as_array(dataset, index=0)
+    except Exception as error:  # decoders of several projects: a damaged stream may raise anything
+        message = str(error).strip().splitlines()[-1].strip()[:200] if str(error).strip() else type(error).__name__
+        if "not support" in message:
+            raise Refusal("unsupported-syntax", f"(0002,0010) 'Transfer Syntax UID' is {syntax} ({syntax.name}); no decoder for this image is installed ({message})") from None
+        raise Refusal("decode-failed", f"(7FE0,0010) 'Pixel Data' ({syntax.name}) cannot be decoded ({message}); copy the file again from its source") from None
+    return array.astype(array.dtype.newbyteorder("="), copy=False), str(meta["photometric_interpretation"])
+
+
+def _refuse_short_pixels(dataset: "Dataset") -> None:
+    from pydicom.pixels.utils import get_expected_length
+
+    value = next(dataset[keyword].value for keyword in _ELEMENTS if keyword in dataset)
+    expected, got = get_expected_length(dataset), len(value or b"")
+    if got < expected:
+        raise Refusal("truncated", f"(7FE0,0010) 'Pixel Data' has {got:,} of {expected:,} bytes; copy the file again from its source")
+
+
+def _to_rgb(stored: Shaped[np.ndarray, "H W *C"], dataset: "Dataset", decoded: str) -> Shaped[np.ndarray, "H W 3"]:
+    if decoded == "PALETTE COLOR":
+        from pydicom.pixels.processing import apply_color_lut
+
+        try:
+            stored = apply_color_lut(stored, dataset)[..., :3]  # a fourth column would be transparency
+        except Exception as error:  # a palette whose descriptor does not fit its data
+            raise Refusal("bad-header", f"(0028,1101) 'Red Palette Color Lookup Table Descriptor' or its data cannot be applied ({error})") from None
+    elif decoded != "RGB":
+        raise Refusal("unsupported-pixels", f"(0028,0004) 'Photometric Interpretation' {decoded!r} was not turned into RGB; expected 8-bit YBR or RGB")
+    if stored.ndim != 3 or stored.shape[-1] != 3 or stored.dtype not in (np.uint8, np.uint16):
+        raise Refusal("unsupported-pixels", f"the colour image has shape {stored.shape} and dtype {stored.dtype}; expected (H, W, 3) of unsigned 8 or 16 bits")
+    return stored
+
+
+def _whole(dataset: "Dataset", keyword: str, tag: str, default: int | None = None) -> int:
+    try:
+        value = dataset.get(keyword)
+        if value is None or value == "":
+            value = default
+        return int(value)  # type: ignore[arg-type]
+    except Exception:  # pydicom parses an element when it is asked for, and a broken one raises anything
+        raise Refusal("bad-header", f"{tag} '{keyword}' is absent or not a whole number; expected one") from None

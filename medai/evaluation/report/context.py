@@ -1,0 +1,56 @@
+"""What a report has to say besides the figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class CohortSummary:
+    """Where the cases come from; None where it is not known (a stranger's table).
+
+    Attributes:
+        name: E.g. ``"pneumoniamnist"``.
+        hash: The cohort's content hash.
+        found: Files or records that the source held.
+        quarantined: Refused with a reason.
+        excluded: Readable but left out.
+        analysed: Cases of this evaluation.
+        patients: Patients of the analysed cases, None if unknown.
+    """
+
+    name: str
+    hash: str = ""
+    found: int | None = None
+    quarantined: int | None = None
+    excluded: int | None = None
+    analysed: int | None = None
+    patients: int | None = None
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """All the words and facts around an evaluation.
+
+    Attributes:
+        title: Heading of the report.
+        cohort: Where the cases come from.
+        model: Facts about the model in the order to show them, e.g. ``{"Network": "resnet18", "Weights": "3fa9..."}``.
+        split: ``"test"``, ``"validation"`` or what the table is otherwise.
+        threshold_origin: Where thresholds were frozen, e.g. ``"largest Youden index on validation"``.
+        intended_use: One or two sentences; empty leaves the paragraph out.
+        looks_at_test: How often the held-out labels have been looked at, this time included; None if not counted.
+        created: Date and time as text.
+        versions: Software versions.
+        notes: Further sentences, e.g. limitations.
+    """
+
+    title: str
+    cohort: CohortSummary
+    model: Mapping[str, str] = field(default_factory=dict)
+    split: str = "test"
+    threshold_origin: str = ""
+    intended_use: str = ""
+    looks_at_test: int | None = None
+    created: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()

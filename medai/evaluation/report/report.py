@@ -1,0 +1,81 @@
+"""The report as one HTML file that needs nothing else."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from medai.core.file import atomic_file
+from medai.evaluation.evaluate import Evaluation
+from medai.evaluation.report.context import ReportContext
+from medai.evaluation.report.gallery import Images
+from medai.evaluation.report.method import methods
+from medai.evaluation.report.section import cards, overview, section
+from medai.evaluation.report.sentence import summary
+from medai.evaluation.report.text import ENGLISH
+from medai.evaluation.report.warning import warnings
+
+MOST_PICTURES = ((1, 8), (4, 4), (1000, 2))  # up to so many labels, so many pictures a gallery
+
+
+def write_report(path: Path, evaluation: Evaluation, context: ReportContext, images: Images | None = None) -> None:
+    """Write the HTML report, atomically. It loads nothing from elsewhere: plots are inline SVG, images inline PNG.
+
+    Args:
+        path: The file to write.
+        evaluation: From `evaluate`.
+        context: What to say besides the figures.
+        images: Gives the image (C, H, W) of a case_id, or None where it is not at hand. Asked only for the worst errors.
+    """
+    html = render(evaluation, context, images)
+    with atomic_file(Path(path)) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def render(evaluation: Evaluation, context: ReportContext, images: Images | None = None) -> str:
+    """The report as HTML text."""
+    from jinja2 import Environment, StrictUndefined
+
+    folder = resources.files("medai.evaluation.report")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((folder / "report.html").read_text(encoding="utf-8"))
+    most = next(pictures for labels, pictures in MOST_PICTURES if len(evaluation.labels) <= labels)
+    sections = [section(evaluation, label.name, most, images) for label in evaluation.labels]
+    return template.render(
+        t=ENGLISH,
+        style=(folder / "style.css").read_text(encoding="utf-8"),
+        context=context,
+        summary=summary(evaluation, context),
+        warnings=warnings(evaluation, context),
+        cards=cards(evaluation),
+        flow=_flow(evaluation, context),
+        overview=overview(evaluation) if evaluation.metrics["macro"] else None,
+        sections=sections,
+        pictured=any(picture.data for each in sections for gallery in each.galleries for picture in gallery.pictures),
+        methods=methods(evaluation, context),
+        provenance=_provenance(evaluation, context),
+    )
+
+
+def _flow(evaluation: Evaluation, context: ReportContext) -> list[tuple[str, str]]:
+    cohort, patients = context.cohort, evaluation.metrics["patients"]
+    steps = [("found", cohort.found), ("quarantined", cohort.quarantined), ("excluded", cohort.excluded)]
+    steps.append(("analysed", evaluation.metrics["cases"]))
+    named = f"{patients['count']:,}" if patients["known"] else ENGLISH["patients_unknown"]
+    return [(ENGLISH[key], f"{count:,}") for key, count in steps if count is not None] + [(ENGLISH["patients"], named)]
+
+
+def _provenance(evaluation: Evaluation, context: ReportContext) -> list[tuple[str, Any]]:
+    thresholds = ", ".join(f"{name} {value:.6g}" for name, value in evaluation.thresholds.items())
+    origin = f"{thresholds} ({context.threshold_origin})" if thresholds and context.threshold_origin else thresholds
+    facts = [
+        *context.model.items(),
+        (ENGLISH["cohort"], context.cohort.name),
+        (ENGLISH["cohort_hash"], context.cohort.hash),
+        (ENGLISH["split"], context.split),
+        (ENGLISH["threshold_origin"], origin),
+        (ENGLISH["looks"], "" if context.looks_at_test is None else f"{context.looks_at_test:,}"),
+        (ENGLISH["seed"], evaluation.metrics["seed"]),
+        (ENGLISH["created"], context.created),
+        *context.versions.items(),
+    ]
+    return [(name, value) for name, value in facts if value != ""]

@@ -1,0 +1,55 @@
+"""An evaluation on disk: `predictions.parquet`, `metrics.json` and `report.html` in one folder, written at once."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import polars as pl
+from jaxtyping import Shaped
+
+from medai.core.file import atomic_directory
+from medai.evaluation.evaluate import Evaluation
+from medai.evaluation.report.context import CohortSummary, ReportContext
+from medai.evaluation.report.report import write_report
+
+if TYPE_CHECKING:
+    from medai.cohort.cohort import Cohort
+
+
+class PixelStore(Protocol):
+    """Where the pictures of the gallery come from."""
+
+    def read(self, shard: int, offset: int, length: int) -> Shaped[np.ndarray, "C H W"]:
+        """Native pixels of one case."""
+
+
+def write_results(folder: Path, evaluation: Evaluation, context: ReportContext, pixels: PixelStore | None = None, cases: pl.DataFrame | None = None) -> None:
+    """Write an evaluation in place of an older one.
+
+    Args:
+        folder: Made.
+        evaluation: What was computed.
+        context: The words around it.
+        pixels: Reads the pictures of the gallery; None leaves it without pictures.
+        cases: Where they lie: `case_id`, `shard`, `offset`, `length`.
+    """
+    places = None if cases is None else {row[0]: row[1:] for row in cases.select("case_id", "shard", "offset", "length").iter_rows()}
+
+    def image(case_id: str) -> Shaped[np.ndarray, "C H W"] | None:
+        return pixels.read(*places[case_id]) if pixels is not None and places is not None and case_id in places else None
+
+    with atomic_directory(folder, replace=True) as temporary:
+        evaluation.table.write_parquet(temporary / "predictions.parquet")
+        text = json.dumps(evaluation.metrics, indent=2, ensure_ascii=False, allow_nan=False)
+        (temporary / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        write_report(temporary / "report.html", evaluation, context, image)
+
+
+def cohort_summary(cohort: "Cohort", analysed: pl.DataFrame) -> CohortSummary:
+    """Where the analysed cases come from, for the report."""
+    counts = cohort.counts
+    return CohortSummary(
+        cohort.name, cohort.hash, found=counts.get("found"), quarantined=counts.get("quarantined"), excluded=counts.get("excluded"),
+        analysed=len(analysed), patients=analysed["patient_id"].drop_nulls().n_unique() or None,
+    )  # fmt: skip

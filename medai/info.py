@@ -1,0 +1,76 @@
+"""What `medai info` prints: facts about this machine, or about an artefact on disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medai.core.environment import hardware, versions
+from medai.core.error import MedaiError
+from medai.core.file import read_json
+
+
+def machine() -> dict[str, str]:
+    """Versions and hardware, without importing the packages."""
+    return {name: str(value) for name, value in (versions() | hardware()).items()}
+
+
+def describe(path: Path) -> dict[str, str]:
+    """Facts about a cohort, a run, a checkpoint or a package.
+
+    Raises:
+        MedaiError: it is none of these, or is damaged.
+    """
+    if not path.exists():
+        raise MedaiError(f"{path} does not exist; give a cohort, run, checkpoint or package")
+    if (path / "cohort.json").is_file():
+        return _cohort(read_json(path / "cohort.json"))
+    if path.suffix.lower() == ".zip" or (path / "package.json").is_file():
+        return _package(path)
+    for folder in (path / "checkpoint", path):
+        if (folder / "checkpoint.json").is_file():
+            return _checkpoint(read_json(folder / "checkpoint.json"))
+    raise MedaiError(f"{path} is no cohort, run, checkpoint or package: it has no cohort.json, checkpoint.json or package.json")
+
+
+def _cohort(meta: Mapping[str, Any]) -> dict[str, str]:
+    facts = {"cohort": str(meta.get("name")), "hash": str(meta.get("hash", "")), "labels": _labels(meta.get("labels", ()))}
+    facts |= {key: str(meta[key]) for key in ("unit", "licence", "url", "description") if meta.get(key)}
+    return facts | {f"counts.{key}": _value(value) for key, value in dict(meta.get("counts", {})).items()}
+
+
+def _package(path: Path) -> dict[str, str]:
+    from medai.device.package import Package
+
+    package = Package.load(path)
+    record = package.record
+    facts = {"package": str(path), "hash": package.hash, "labels": _labels([label.to_dict() for label in package.labels])}
+    facts |= {f"accepts.{key}": _value(value) for key, value in package.contract.to_dict().items()}
+    thresholds = record.get("thresholds", {})
+    facts |= {f"threshold.{key}": _value(value) for key, value in dict(thresholds.get("values", {})).items()}
+    return facts | {key: str(record[key]) for key in ("intended_use", "created") if record.get(key)}
+
+
+def _checkpoint(description: Mapping[str, Any]) -> dict[str, str]:
+    record = description.get("record", {})
+    size = description["preprocessing"]["resize"]
+    facts = {
+        "network": str(description["model"].get("_target_", "")),
+        "input": f"{size['height']} x {size['width']} pixels, {size['channels']} channel(s)",
+        "labels": _labels(description["labels"]),
+        "cohort": f"{record.get('cohort', {}).get('name', '')} {str(record.get('cohort', {}).get('hash', ''))[:16]}".strip(),
+        "hash": str(description.get("hash", "")),
+    }
+    facts |= {f"threshold.{key}": _value(value) for key, value in description.get("thresholds", {}).items()}
+    return facts | {key: _value(record[key]) for key in ("epoch", "seed", "commit", "created") if record.get(key) not in (None, "")}
+
+
+def _labels(labels: Any) -> str:
+    return "; ".join(f"{label['name']} ({label['kind']}: {', '.join(label['classes'])})" for label in labels)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_value(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

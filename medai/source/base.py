@@ -1,0 +1,156 @@
+"""What a source is: it lists what there is, then reads it in pieces that any process can take."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+from jaxtyping import Shaped
+
+from medai.core.error import MedaiError
+from medai.core.file import canonical_json, hash_text
+from medai.core.label import Label
+
+KEYS = ("item", "patient", "study", "series", "instance")
+ITEM_SCHEMA = pl.Schema({"item": pl.String, "size": pl.Int64, "mtime_ns": pl.Int64})
+REFUSED_SCHEMA = pl.Schema({"item": pl.String, "code": pl.String, "message": pl.String})
+PERSON_SCHEMA = pl.Schema({"patient": pl.String, "site": pl.String, "sex": pl.String, "age_years": pl.Float64, "split": pl.String})
+NOT_CONTENT = ("path", "labels", "workers")  # settings that say where things lie, not what they are
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """One case as the source knows it, in the clear. Names are keyed before anything is written.
+
+    Attributes:
+        item: The item's name in the scan.
+        pixels: Modality values in MONOCHROME2 polarity, native size.
+        case: The literal name of the case.
+        acquisition: Columns of the case table that the source can fill: `site`, `manufacturer`, `spacing_mm`, …
+        instance: Columns of `instances.parquet`; None where the source is not DICOM.
+    """
+
+    item: str
+    pixels: Shaped[np.ndarray, "C H W"]
+    case: str
+    patient: str | None = None
+    study: str | None = None
+    series: str | None = None
+    study_date: date | None = None
+    acquisition: Mapping[str, Any] = field(default_factory=dict)
+    instance: Mapping[str, Any] | None = None
+
+    def key(self, kind: str) -> str | None:
+        """The name by which the label table knows the case."""
+        names = {"item": self.item, "patient": self.patient, "study": self.study, "series": self.series, "instance": self.case}
+        return names[kind]
+
+
+@dataclass(frozen=True)
+class RefusedItem:
+    """One item that is no case, with its reason."""
+
+    item: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Everything that is known before a pixel is read.
+
+    Attributes:
+        items: What is to be read: `item` (unique), `size` in bytes, `mtime_ns`, and columns that the source itself needs.
+        labels: Definitions of the labels.
+        annotations: A row a key: `key`, `label.<name>` (class index, null = unknown), `patient`, `site`, `sex`, `age_years`,
+            `split` (train, validation, test; null = not said).
+        key: What `key` holds: ``"item"``, ``"patient"``, ``"study"``, ``"series"`` or ``"instance"``.
+        refused: What needs no reading to be refused, and rows of the label table without a file: `item`, `code`, `message`.
+        label_source: Where labels come from: ``"table"``, ``"folder"``, ``"npz"`` or ``"none"``.
+        digest: Hash of everything that the cohort depends on.
+    """
+
+    items: pl.DataFrame
+    labels: tuple[Label, ...]
+    annotations: pl.DataFrame
+    key: str
+    refused: pl.DataFrame
+    label_source: str
+    digest: str
+
+    @property
+    def found(self) -> int:
+        """Items and label rows without an item: cases + quarantined have to add up to it, once every key is matched."""
+        return len(self.items) + len(self.refused)
+
+
+class Source(Protocol):
+    """A data set's definition that can list and read its cases. It is picklable, and so are its rows."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def public(self) -> bool: ...
+    @property
+    def licence(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def split(self) -> Mapping[str, Any]: ...
+    @property
+    def channels(self) -> int | None: ...
+
+    def scan(self) -> Scan:
+        """List what there is.
+
+        Raises:
+            MedaiError: the definition does not fit the data: the whole job stops.
+        """
+        ...
+
+    def prepare(self, scratch: Path) -> "Source":
+        """A source that reads quickly at random, after unpacking into `scratch` what needs it. A second call does nothing."""
+        ...
+
+    def read(self, rows: pl.DataFrame) -> Iterator[CaseRecord | RefusedItem]:
+        """Read some rows of the scan's items, one after another, in order."""
+        ...
+
+
+def refused_frame(items: Iterable[str], code: str, message: str) -> pl.DataFrame:
+    """Rows for items that are refused for one reason."""
+    names = pl.Series("item", items, dtype=pl.String)
+    return names.to_frame().with_columns(code=pl.lit(code), message=pl.lit(message)).cast(dict(REFUSED_SCHEMA))  # type: ignore[arg-type]
+
+
+def existing(path: str | None, key: str = "dataset.path") -> Path:
+    """The path of a definition, checked.
+
+    Raises:
+        MedaiError: it is not set, or nothing is there.
+    """
+    if path is None or str(path) == "":
+        raise MedaiError(f"{key} is not set; give {key}=…")
+    if not Path(path).exists():
+        raise MedaiError(f"{key} {path} does not exist")
+    return Path(path)
+
+
+def digest(source: Any, items: pl.DataFrame, extra: Mapping[str, Any]) -> str:
+    """Hash of a definition's settings, of the names, sizes and times of what it lists, and of `extra`."""
+    settings = {entry.name: getattr(source, entry.name) for entry in fields(source) if entry.name not in NOT_CONTENT}
+    listing = items.select("item", "size", "mtime_ns").write_csv()
+    return hash_text(canonical_json([type(source).__name__, _plain(settings), hash_text(listing), dict(extra)]))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,160 @@
+"""Ordinary pictures: a folder a class, or a folder and a table."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from medai.cohort.split import SOURCE_SPLITS
+from medai.core.error import MedaiError, Refusal
+from medai.core.file import hash_file
+from medai.core.label import Label
+from medai.core.picture import PICTURE_SUFFIXES, read_picture
+from medai.source.base import PERSON_SCHEMA, REFUSED_SCHEMA, CaseRecord, RefusedItem, Scan, digest, existing, refused_frame
+from medai.source.listing import list_files
+from medai.source.table import annotate, find_table, match_files, need_column, read_table, role_columns
+from medai.source.target import Target, order_classes, parse_targets
+
+FOLDER = "folder"  # the raw column of a folder-per-class data set
+DEFAULT_LABEL = "label"
+
+
+@dataclass(frozen=True)
+class ImagesSource:
+    """Pictures (PNG, JPEG, TIFF, BMP, npy) in a folder.
+
+    Without a table the first folder below `path` is the class, and above it a folder `train`, `val` or `test` is the split.
+
+    Attributes:
+        name: Names the cohort.
+        path: The folder.
+        labels: A CSV or Parquet table, a row a file; None: a folder a class.
+        targets: Columns of the table, or mappings: name, column, kind, classes, values, meaning. Without a table: one at most,
+            whose `values` lead from folder names to classes.
+        columns: Role to column: file, patient, site, sex, age, split. A column of the role's own name need not be declared.
+        patient_pattern: Regular expression searched in the file name; its first group is the patient.
+        site_pattern: Likewise for the site, searched in the path below `path`.
+        public: Literal names in the cohort; else they are keyed.
+        licence: As the data's owner states it.
+        url: Where the data come from.
+        description: One sentence for people.
+        split: See `SplitSettings`.
+        channels: What a network should take by default; None: what the images have.
+
+    Example:
+        >>> ImagesSource(name="cxr", path="train", patient_pattern=r"(person\\d+)_").scan().labels[0].classes
+        ('NORMAL', 'PNEUMONIA')
+    """
+
+    name: str
+    path: str | None = None
+    labels: str | None = None
+    targets: list[Any] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    patient_pattern: str | None = None
+    site_pattern: str | None = None
+    public: bool = False
+    licence: str = ""
+    url: str = ""
+    description: str = ""
+    split: dict[str, Any] = field(default_factory=dict)
+    channels: int | None = None
+
+    def scan(self) -> Scan:
+        folder = existing(self.path)
+        table = find_table(self.labels, folder)
+        items = list_files(self.path, leave_out=table)
+        pictures = items["item"].str.to_lowercase().str.extract(r"(\.[^./]*)$").is_in(list(PICTURE_SUFFIXES)).fill_null(False)
+        strange = refused_frame(items.filter(~pictures)["item"], "not-a-picture", f"not a picture by its name; pictures end in {', '.join(sorted(PICTURE_SUFFIXES))}")
+        targets = parse_targets(self.targets)
+        listed = items.filter(pictures)
+        annotations, labels, refused = _from_table(table, listed, targets, self.columns) if table else _from_folders(listed, targets, folder)
+        annotations = annotations.with_columns(
+            patient=pl.coalesce("patient", _extract(annotations["key"].str.extract(r"([^/]*)$"), self.patient_pattern, "patient_pattern")),
+            site=pl.coalesce("site", _extract(annotations["key"], self.site_pattern, "site_pattern")),
+        )
+        refused = pl.concat([strange, refused])
+        rest = listed.join(refused, on="item", how="anti", maintain_order="left")
+        source = "table" if table else "folder"
+        return Scan(rest, labels, annotations, "item", refused, source, digest(self, items, {"table": hash_file(table) if table else None}))
+
+    def prepare(self, scratch: Path) -> "ImagesSource":
+        return self
+
+    def read(self, rows: pl.DataFrame) -> Iterator[CaseRecord | RefusedItem]:
+        folder = existing(self.path)
+        for item in rows["item"]:
+            try:
+                yield CaseRecord(item, read_picture(folder / item), item)
+            except Refusal as refusal:
+                yield RefusedItem(item, refusal.code, refusal.message.replace(str(folder / item), item))
+
+
+def _from_table(
+    path: Path, listed: pl.DataFrame, targets: tuple[Target, ...], columns: dict[str, str]
+) -> tuple[pl.DataFrame, tuple[Label, ...], pl.DataFrame]:
+    frame = read_table(path)
+    roles = role_columns(frame, columns, path)
+    key = roles.get("file", "file")
+    need_column(frame, key, "dataset.columns.file", path)
+    annotations, labels = annotate(frame, roles, targets, key, path)
+    annotations, absent = match_files(annotations, listed["item"])
+    refused = [refused_frame(absent, "missing-file", "the label table names this file, and it is not there")]
+    unlisted = listed.join(annotations, left_on="item", right_on="key", how="anti", maintain_order="left")["item"]
+    if targets:
+        refused.append(refused_frame(unlisted, "no-label-row", "the label table has no row for this file"))
+    return annotations if targets else _fill(annotations, unlisted), labels, pl.concat(refused)
+
+
+def _fill(annotations: pl.DataFrame, unlisted: pl.Series) -> pl.DataFrame:
+    """Files without a row stay cases when there are no targets: they get an empty one, so that patterns apply to them too."""
+    return pl.concat([annotations, unlisted.alias("key").to_frame()], how="diagonal")
+
+
+def _from_folders(listed: pl.DataFrame, targets: tuple[Target, ...], folder: Path) -> tuple[pl.DataFrame, tuple[Label, ...], pl.DataFrame]:
+    if len(targets) > 1:
+        raise MedaiError(f"a folder a class can be one target only, got {len(targets)}; give dataset.labels=… (a table) for more")
+    parts = listed["item"].str.split("/")
+    tops = set(parts.list.first().filter(parts.list.len() > 1).str.to_lowercase().to_list())
+    depth = 1 if tops and tops <= set(SOURCE_SPLITS) else 0
+    inside = parts.list.len() > depth + 1
+    keys = listed["item"].filter(inside)
+    classes = parts.filter(inside).list.get(depth).alias(FOLDER)
+    names = order_classes(classes.unique().to_list())
+    if len(names) < 2:
+        raise MedaiError(f"{folder} has {'no class folders' if not names else f'the class folder {names[0]!r} alone'}; put the images of each class in a folder of its own, or give dataset.labels=…")
+    target = targets[0] if targets else Target(DEFAULT_LABEL, FOLDER)
+    label = Label(target.name, "binary" if len(names) == 2 else "multiclass", tuple(names)) if not (target.classes or target.values) else target.label(classes)
+    values = target.indices(classes, label, f"{folder} (class folders):").alias(f"label.{label.name}")
+    splits = parts.filter(inside).list.first().str.to_lowercase().replace_strict(SOURCE_SPLITS, default=None, return_dtype=pl.String) if depth else None
+    annotations = pl.DataFrame([keys.alias("key"), values]).with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in PERSON_SCHEMA.items())
+    if splits is not None:
+        annotations = annotations.with_columns(split=splits)
+    outside = refused_frame(listed["item"].filter(~inside), "no-class-folder", "the picture lies in no class folder")
+    return annotations, (label,), pl.concat([REFUSED_SCHEMA.to_frame(), outside])
+
+
+def _extract(names: pl.Series, pattern: str | None, key: str) -> pl.Series:
+    if pattern is None:
+        return pl.Series([None] * len(names), dtype=pl.String)
+    check_pattern(pattern, key)
+    return names.map_elements(lambda name: match_group(pattern, name), return_dtype=pl.String)
+
+
+def check_pattern(pattern: str, key: str) -> None:
+    """Refuse what is no regular expression with a group."""
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise MedaiError(f"dataset.{key} {pattern!r} is not a regular expression: {error}") from None
+    if groups < 1:
+        raise MedaiError(f"dataset.{key} {pattern!r} has no group; put parentheses round the part to take, e.g. '(person\\d+)_'")
+
+
+def match_group(pattern: str, text: str) -> str | None:
+    """The first group of `pattern` in `text`, or None."""
+    match = re.search(pattern, text)
+    return match.group(1) if match else None

@@ -1,0 +1,135 @@
+"""Views: the images of a cohort at one shape, raw in one file, gathered a batch at a time from a memory map."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, Shaped
+
+from medai.cohort.schema import check_version
+from medai.core.error import MedaiError
+from medai.core.file import read_json
+
+VIEW_SCHEMA_VERSION = "1.0"
+VIEW_RECORD = "view.json"
+VIEW_PIXELS = "pixels.raw"
+SMALLEST_RANGE = 64  # integers of a smaller range lose too much when a resized value is rounded to one
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How values are stored: value = stored * scale + offset.
+
+    Attributes:
+        dtype: ``"uint8"``, ``"int16"`` or ``"uint16"``.
+        scale: In modality values.
+        offset: In modality values.
+    """
+
+    dtype: str
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @staticmethod
+    def choose(low: float, high: float, integers: bool) -> "Encoding":
+        """The smallest exact integer type for values in [low, high], else 65,536 equal steps.
+
+        Example:
+            >>> Encoding.choose(-1024, 3071, integers=True)
+            Encoding(dtype='int16', scale=1.0, offset=0.0)
+        """
+        if integers and high - low >= SMALLEST_RANGE:
+            for dtype in ("uint8", "int16", "uint16"):
+                if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+                    return Encoding(dtype)
+        return Encoding("uint16", (high - low) / 65535 or 1.0, low)
+
+    def encode(self, values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        """Round values to what is stored; values outside the type's range are clipped."""
+        limits = np.iinfo(self.dtype)
+        stored = values if (self.scale, self.offset) == (1.0, 0.0) else (values.astype(np.float64) - self.offset) / self.scale
+        return np.clip(np.rint(stored), limits.min, limits.max).astype(self.dtype)
+
+    def decode(self, stored: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        """Modality values (float32) of stored ones."""
+        return (stored.astype(np.float64) * self.scale + self.offset).astype(np.float32)
+
+
+@dataclass
+class View:
+    """A view on disk. It opens its file when first read, once in each process.
+
+    Attributes:
+        path: The view's folder.
+        meta: `view.json`.
+
+    Example:
+        >>> view = View.open(cohort.path / "views" / plan.hash)
+        >>> view.gather(np.array([7, 0, 7])).shape
+        (3, 1, 224, 224)
+    """
+
+    path: Path
+    meta: dict[str, Any] = field(repr=False)
+    _map: np.memmap[Any, Any] | None = field(default=None, repr=False, compare=False)
+
+    @staticmethod
+    def open(path: Path | str) -> "View":
+        """Open a view.
+
+        Raises:
+            MedaiError: there is none, or its file has another size than its record says.
+        """
+        path = Path(path)
+        meta = read_json(path / VIEW_RECORD)
+        check_version(meta.get("schema_version"), path, "a view", VIEW_SCHEMA_VERSION)
+        view = View(path, meta)
+        expected = int(np.prod(view.shape)) * view.dtype.itemsize
+        found = (path / VIEW_PIXELS).stat().st_size if (path / VIEW_PIXELS).is_file() else 0
+        if found != expected:
+            raise MedaiError(f"{path / VIEW_PIXELS} has {found} bytes, expected {expected}; remove {path}, it is made again when needed")
+        return view
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W)."""
+        count, channels, height, width = self.meta["shape"]
+        return count, channels, height, width
+
+    @property
+    def encoding(self) -> Encoding:
+        return Encoding(self.meta["dtype"], self.meta["scale"], self.meta["offset"])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the stored values."""
+        return np.dtype(self.meta["dtype"])
+
+    @property
+    def scale(self) -> float:
+        """value = stored * scale + offset."""
+        return float(self.meta["scale"])
+
+    @property
+    def offset(self) -> float:
+        """value = stored * scale + offset."""
+        return float(self.meta["offset"])
+
+    @property
+    def ordinals(self) -> Int64[np.ndarray, " N"]:
+        """The case of each row: every case of the cohort is in, in the cohort's order."""
+        return np.arange(self.shape[0])
+
+    def gather(self, rows: Int64[np.ndarray, " n"]) -> Shaped[np.ndarray, "n C H W"]:
+        """Copy rows out of the view, as stored.
+
+        Args:
+            rows: Row numbers in any order, repetitions allowed.
+        """
+        if self._map is None:
+            self._map = np.memmap(self.path / VIEW_PIXELS, dtype=self.dtype, mode="r", shape=self.shape)
+        return np.asarray(self._map[rows])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "meta": self.meta, "_map": None}  # each process maps the file itself

@@ -1,0 +1,81 @@
+"""The report on the validation split: what the figures of a training rest upon."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from medai.cohort.cohort import Cohort
+from medai.core.environment import versions
+from medai.evaluation.evaluate import evaluate
+from medai.evaluation.predictions import predictions_table
+from medai.evaluation.report.context import ReportContext
+from medai.evaluation.results import cohort_summary, write_results
+from medai.store.shard import NativePixels
+from medai.training.checkpoint import Checkpoint
+
+REPLICATES = 1000
+
+
+def validation_report(
+    cohort: Cohort, checkpoint: Checkpoint, probability: Float[np.ndarray, "N P"], logit: Float[np.ndarray, "N P"], folder: Path
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Score the validation split and write table, figures and report.
+
+    Returns:
+        The main figures by name, for the tracking; and all of them, for the checkpoint's record.
+    """
+    cases = cohort.select("validation")
+    table = predictions_table(cases, cohort.labels, probability, logit)
+    evaluation = evaluate(table, cohort.labels, checkpoint.thresholds, replicates=REPLICATES)
+    context = ReportContext(
+        title=f"Validation of {cohort.name}",
+        cohort=cohort_summary(cohort, cases),
+        model=describe(checkpoint),
+        split="validation",
+        threshold_origin=f"chosen on this split by the rule “{checkpoint.record['thresholds']['rule']}”",
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        versions=versions(),
+        notes=("Calibration, thresholds and the epoch were chosen on these very cases: the figures are optimistic. Only a held-out test set shows what to expect.",),
+    )  # fmt: skip
+    write_results(folder, evaluation, context, NativePixels(cohort.path), cases)
+    return main_figures(evaluation.metrics), evaluation.metrics
+
+
+def describe(checkpoint: Checkpoint) -> dict[str, str]:
+    """Facts about a model, for people."""
+    size, record = checkpoint.plan.resize, checkpoint.record
+    return {
+        "Network": str(checkpoint.model.get("_target_", "")).rsplit(".", 1)[-1],
+        "Parameters": f"{record.get('parameters', 0):,}",
+        "Input": f"{size.height} x {size.width} pixels, {'grey' if size.channels == 1 else 'colour'}, intensity by {checkpoint.plan.intensity.method}",
+        "Epoch": str(record.get("epoch", "")),
+        "Seed": str(record.get("seed", "")),
+        "Checkpoint": checkpoint.hash[:16],
+    }
+
+
+def main_figures(metrics: dict[str, Any]) -> dict[str, float]:
+    """AUROC and accuracy of each label, and their means where there are several labels."""
+    figures = {}
+    for name, label in metrics["labels"].items():
+        for key, value in _flat(label):
+            if key in ("auroc", "accuracy", "macro_auroc", "kappa", "sensitivity", "specificity") and value is not None:
+                figures[f"{name}.{key}"] = float(value)
+    for key, figure in metrics.get("macro", {}).items():
+        if figure.get("value") is not None:
+            figures[f"macro.{key}"] = float(figure["value"])
+    return figures
+
+
+def _flat(label: dict[str, Any]) -> list[tuple[str, float | None]]:
+    """The figures of a label, whatever they are grouped under."""
+    found = []
+    for key, value in label.items():
+        if isinstance(value, dict) and "value" in value:
+            found.append((key, value["value"]))
+        elif isinstance(value, dict) and key not in ("classes", "reliability", "curves"):
+            found.extend(_flat(value))
+    return found

@@ -1,0 +1,95 @@
+"""Heads, losses and decisions for every kind of label."""
+
+import numpy as np
+import pytest
+import torch
+
+from medai.core.label import Label
+from medai.task.task import UNKNOWN, Decide, Head, Loss, balanced_weights
+
+BINARY = Label("effusion", "binary", ("no", "yes"))
+SECOND = Label("nodule", "binary", ("no", "yes"))
+CLASSES = Label("view", "multiclass", ("ap", "pa", "lateral"))
+STAGE = Label("stage", "ordinal", ("none", "mild", "moderate", "severe"))
+
+
+def test_the_ordinal_head_is_the_proportional_odds_model() -> None:
+    head = Head([BINARY, STAGE])
+    assert head.inputs == 2
+    raw = torch.randn(64, 2) * 4
+    logit = head(raw)
+    assert torch.equal(logit[:, :1], raw[:, :1])
+    probability = logit[:, 1:].exp()
+    assert torch.allclose(probability.sum(1), torch.ones(64), atol=1e-6)
+    points = head.cut_points["stage"]
+    cuts = torch.cat([points.first.view(1), points.first + torch.nn.functional.softplus(points.steps).cumsum(0)])
+    assert torch.allclose(probability.cumsum(1)[:, :3], torch.sigmoid(cuts - raw[:, 1:]), atol=1e-5)
+
+
+def test_the_ordinal_logits_stay_finite_far_out() -> None:
+    logit = Head([STAGE])(torch.tensor([[-200.0], [200.0]]))
+    assert torch.isfinite(logit).all()
+    assert logit.argmax(1).tolist() == [0, 3]
+
+
+def test_an_ordinal_label_can_be_learned() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(400, 1)
+    target = (x[:, 0] * 4).long().clamp_max(3)[:, None]
+    head, scale, loss = Head([STAGE]), torch.nn.Linear(1, 1), Loss([STAGE])
+    optimizer = torch.optim.Adam([*head.parameters(), *scale.parameters()], lr=0.1)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss(head(scale(x)), target, loss.denominators(target)).backward()
+        optimizer.step()
+    assert (head(scale(x)).argmax(1) == target[:, 0]).float().mean() > 0.95
+
+
+def test_an_unknown_label_takes_no_part_in_the_loss() -> None:
+    loss = Loss([BINARY, SECOND])
+    logit = torch.randn(4, 2, requires_grad=True)
+    target = torch.tensor([[1, UNKNOWN], [0, UNKNOWN], [1, 1], [UNKNOWN, 0]])
+    loss(logit, target, loss.denominators(target)).backward()
+    assert logit.grad is not None
+    assert (logit.grad[target == UNKNOWN] == 0).all()
+    assert (logit.grad[target != UNKNOWN] != 0).all()
+
+
+def test_parts_of_a_batch_add_up_to_the_loss_of_the_whole() -> None:
+    weights = [torch.tensor([0.5, 2.0]), torch.tensor([1.0, 2.0, 3.0])]
+    loss = Loss([BINARY, CLASSES], 0.1, weights)
+    logit = torch.randn(10, 4)
+    target = torch.stack([torch.randint(-1, 2, (10,)), torch.randint(-1, 3, (10,))], 1)
+    denominators = loss.denominators(target)
+    parts = loss(logit[:3], target[:3], denominators) + loss(logit[3:], target[3:], denominators)
+    assert torch.allclose(parts, loss(logit, target, denominators))
+
+
+def test_a_batch_without_any_known_label_has_a_loss_of_zero() -> None:
+    loss = Loss([BINARY])
+    target = torch.full((3, 1), UNKNOWN)
+    assert loss(torch.randn(3, 1), target, loss.denominators(target)) == 0
+
+
+def test_label_smoothing_agrees_with_its_definition() -> None:
+    loss = Loss([BINARY], label_smoothing=0.2)
+    logit, target = torch.tensor([[0.7]]), torch.tensor([[1]])
+    expected = -(0.9 * np.log(1 / (1 + np.exp(-0.7))) + 0.1 * np.log(1 - 1 / (1 + np.exp(-0.7))))
+    assert loss(logit, target, loss.denominators(target)).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_balanced_weights_give_each_class_the_same_total() -> None:
+    target = torch.tensor([[0], [0], [0], [1], [UNKNOWN]])
+    (weights,) = balanced_weights([BINARY], target)
+    assert weights[0] * 3 == pytest.approx(weights[1] * 1)
+
+
+def test_decisions_follow_thresholds_and_largest_probabilities() -> None:
+    decide = Decide([BINARY, CLASSES], temperatures=[2.0, 1.0], thresholds=[0.6, 0.5])
+    logit = torch.tensor([[0.9, 0.0, 3.0, 1.0], [0.8, 2.0, 0.0, 0.0]])
+    probability, calibrated, decision = decide(logit)
+    assert torch.allclose(calibrated[:, 0], logit[:, 0] / 2)
+    assert torch.allclose(probability[:, 0], torch.sigmoid(logit[:, 0] / 2))
+    assert torch.allclose(probability[:, 1:].sum(1), torch.ones(2))
+    assert decision.tolist() == [[1, 1], [0, 0]]
+    assert decision.dtype == torch.int64

@@ -1,0 +1,95 @@
+"""Schedule, average, order of the batches, optimiser groups, figures."""
+
+import numpy as np
+import pytest
+import torch
+
+from medai.core.label import Label
+from medai.training.data import EpochBatches, OrderedBatches
+from medai.training.ema import AveragedWeights
+from medai.training.optimizer import build_optimizer
+from medai.training.precision import choose_precision
+from medai.training.schedule import schedule
+from medai.training.validation import figures, freeze
+
+BINARY = Label("effusion", "binary", ("no", "yes"))
+STAGE = Label("stage", "ordinal", ("none", "mild", "severe"))
+
+
+@pytest.mark.parametrize("name", ["one_cycle", "cosine"])
+def test_the_rate_rises_to_its_peak_and_falls_to_its_end(name: str) -> None:
+    factors = [schedule(name, 100, 0.2, 0.01)(step) for step in range(101)]
+    assert max(factors) == pytest.approx(1.0)
+    assert factors.index(max(factors)) in (19, 20)
+    assert factors[0] < 0.1
+    assert factors[100] == pytest.approx(0.01)
+    assert all(one <= other + 1e-12 for one, other in zip(factors[:19], factors[1:20], strict=True))
+
+
+def test_a_constant_rate_stays() -> None:
+    assert {schedule("constant", 10, 0.0, 0.5)(step) for step in range(12)} == {1.0}
+
+
+def test_the_average_follows_weights_and_batch_statistics() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    average = AveragedWeights(module, 0.9)
+    with torch.no_grad():
+        module[0].weight += 1
+    for _ in range(500):
+        module(torch.randn(16, 2) + 3)
+        average.update(module)
+    for mine, theirs in zip(average.module.state_dict().values(), module.state_dict().values(), strict=True):
+        assert torch.allclose(mine.float(), theirs.float(), atol=0.2)
+    assert not average.module.training
+
+
+def test_an_epoch_has_whole_batches_of_different_cases_and_goes_on_where_it_stopped() -> None:
+    batches = EpochBatches(103, 10, seed=1)
+    whole = list(batches)
+    rows = np.concatenate([key.rows for key in whole])
+    assert len(whole) == len(batches) == 10
+    assert len(set(rows)) == 100
+    batches.start = 4
+    resumed = list(batches)
+    assert [key.position for key in resumed] == [40, 50, 60, 70, 80, 90]
+    assert all(np.array_equal(one.rows, other.rows) for one, other in zip(resumed, whole[4:], strict=True))
+
+
+def test_fewer_cases_than_a_batch_are_one_batch() -> None:
+    assert len(list(EpochBatches(5, 64, seed=0))) == 1
+
+
+def test_validation_sees_every_case_once_in_order() -> None:
+    assert np.concatenate([key.rows for key in OrderedBatches(25, 10)]).tolist() == list(range(25))
+
+
+def test_vectors_are_not_decayed() -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4))
+    optimizer = build_optimizer({"_target_": "torch.optim.AdamW", "lr": 0.1, "weight_decay": 0.5}, module)
+    decays = {parameter.ndim: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert decays == {4: 0.5, 1: 0.0}
+
+
+def test_a_processor_computes_in_32_bits_unless_told_otherwise() -> None:
+    assert choose_precision("auto", "cpu") == "32-true"
+    assert choose_precision("bf16-mixed", "cpu") == "bf16-mixed"
+
+
+def test_figures_of_a_perfect_and_of_a_random_model() -> None:
+    target = np.array([[0, 0], [1, 1], [1, 2], [0, -1]])
+    perfect = np.array([[-9, 9, 0, 0], [9, 0, 9, 0], [9, 0, 0, 9], [-9, 0, 0, 0]], dtype=np.float32)
+    found = figures([BINARY, STAGE], perfect, target)
+    assert found["auroc"] == found["accuracy"] == 1.0
+    assert found["loss"] < 1e-3
+    assert figures([BINARY], np.zeros((4, 1), np.float32), target[:, :1])["auroc"] == 0.5
+
+
+def test_validation_freezes_a_temperature_and_a_threshold_that_the_graph_can_hold() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 2, (400, 1))
+    logit = ((target - 0.5) * 6 + rng.normal(size=(400, 1)) * 6).astype(np.float32)
+    frozen = freeze([BINARY], logit, target, "temperature", "youden")
+    assert frozen.temperatures["effusion"] > 1.2
+    assert frozen.thresholds["effusion"] == np.float32(frozen.thresholds["effusion"])
+    assert freeze([BINARY], logit, target, "none", "0.25").temperatures == {"effusion": 1.0}
+    assert freeze([BINARY], logit, target, "none", "0.25").thresholds == {"effusion": 0.25}
