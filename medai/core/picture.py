@@ -56,5 +56,8 @@ def _read_npy(path: Path) -> Shaped[np.ndarray, "C H W"]:
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3 or array.shape[0] not in (1, 3) or not np.issubdtype(array.dtype, np.number):
-        raise Refusal("unsupported-shape", f"{path} has shape {array.shape} and dtype {array.dtype}; expected numbers of shape (H, W), (1, H, W) or (3, H, W)")
+        raise Refusal(
+            "unsupported-shape",
+            f"{path} has shape {array.shape} and dtype {array.dtype}; expected numbers of shape (H, W), (1, H, W) or (3, H, W)",
+        )
     return np.ascontiguousarray(array)

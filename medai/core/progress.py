@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -45,7 +45,7 @@ def progress(description: str, total: int | None, unit: str = "cases") -> Iterat
 
 def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "cases") -> Iterator[T]:
     """Iterate over `items` and show the progress."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with progress(description, total, unit) as bar:
         for item in items:
@@ -59,9 +59,13 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Progress]:
     from rich.console import Console
 
     columns: list[Any] = [
-        rich_progress.TextColumn("{task.description}"), rich_progress.BarColumn(), rich_progress.MofNCompleteColumn(),
-        rich_progress.TextColumn("{task.fields[rate]}"), rich_progress.TimeRemainingColumn(), rich_progress.TextColumn("{task.fields[note]}"),
-    ]  # fmt: skip
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TextColumn("{task.fields[rate]}"),
+        rich_progress.TimeRemainingColumn(),
+        rich_progress.TextColumn("{task.fields[note]}"),
+    ]
     with rich_progress.Progress(*columns, console=Console(stderr=True)) as bars:
         yield _RichBar(bars, bars.add_task(description, total=total, rate="", note=""), unit)
 
@@ -95,7 +99,8 @@ class _Lines:
     def _print(self) -> None:
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = self._done / seconds
-        line = f"{self._description}: {self._done:,}" + (f" of {self._total:,}" if self._total else "") + f" {self._unit}, {rate:,.1f}/s"
+        of = f" of {self._total:,}" if self._total else ""
+        line = f"{self._description}: {self._done:,}{of} {self._unit}, {rate:,.1f}/s"
         if self._total and rate and self._done < self._total:
             line += f", {(self._total - self._done) / rate:,.0f} s left"
         say(line + (f", {self._note}" if self._note else ""))

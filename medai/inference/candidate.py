@@ -34,7 +34,10 @@ class Candidate(Protocol):
         labels: What it predicts, in the order of its outputs.
         thresholds: Per binary label, frozen on validation.
         hash: Of its content.
-        record: What it says about its making: ``cohort``, ``thresholds``, ``versions``, …
+        cohort: Hash, name and (where known) place of the cohort that it was made from.
+        threshold_source: Where the thresholds come from.
+        intended_use: One or two sentences, or nothing.
+        facts: More facts for people.
     """
 
     kind: str
@@ -42,7 +45,10 @@ class Candidate(Protocol):
     labels: tuple[Label, ...]
     thresholds: dict[str, float]
     hash: str
-    record: Mapping[str, Any]
+    cohort: tuple[str, str, str | None]
+    threshold_source: str
+    intended_use: str
+    facts: dict[str, str]
 
     def prepare(self, pixels: Shaped[np.ndarray, "C H W"]) -> Float32[np.ndarray, "C H W"]:
         """Bring one image to the model's channels.
@@ -71,7 +77,9 @@ def open_candidate(path: Path) -> Candidate:
         try:
             from medai.training.checkpoint import Checkpoint
         except ModuleNotFoundError as error:
-            raise MedaiError(f"{path} is a checkpoint, which needs {error.name}: pip install 'medai[train]', or evaluate its package") from None
+            raise MedaiError(
+                f"{path} is a checkpoint, which needs {error.name}: pip install 'medai[train]', or evaluate its package"
+            ) from None
         return CheckpointCandidate(Checkpoint.load(path), path)
     if path.suffix.lower() == ".onnx":
         raise MedaiError(f"{path} is an ONNX file without its contract; give the package directory or zip that medai export wrote")
@@ -87,7 +95,11 @@ class CheckpointCandidate:
         import torch
 
         self.path, self.labels, self.thresholds = path, checkpoint.labels, dict(checkpoint.thresholds)
-        self.hash, self.record = checkpoint.hash, checkpoint.record
+        self.hash, self.intended_use = checkpoint.hash, ""
+        cohort, thresholds = checkpoint.record.get("cohort", {}), checkpoint.record.get("thresholds", {})
+        self.cohort = (str(cohort.get("hash", "")), str(cohort.get("name", "")), cohort.get("path"))
+        self.threshold_source = f"validation ({thresholds.get('cases', '?')} cases) by the rule {thresholds.get('rule', '?')}"
+        self.facts = {"Code": str(checkpoint.record.get("commit", ""))[:16]}
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._predictor = checkpoint.predictor().to(self._device)
 
@@ -109,8 +121,12 @@ class PackageCandidate:
     kind = "package"
 
     def __init__(self, package: "Package") -> None:
-        self.path, self.labels, self.hash, self.record = package.path, package.labels, package.hash, package.record
-        self.thresholds = {name: float(value) for name, value in package.record["thresholds"]["values"].items()}
+        self.path, self.labels, self.hash = package.path, package.labels, package.hash
+        record: Mapping[str, Any] = package.record
+        self.thresholds = {name: float(value) for name, value in record["thresholds"].items()}
+        self.cohort: tuple[str, str, str | None] = (str(record["hashes"].get("cohort", "")), str(record["data"].get("name", "")), None)
+        self.threshold_source, self.intended_use = str(record["threshold_source"]), str(record["intended_use"])
+        self.facts = {"Name": str(record["name"]), "Checkpoint": str(record["hashes"].get("checkpoint", ""))[:16]}
         self._package = package
 
     def prepare(self, pixels: Shaped[np.ndarray, "C H W"]) -> Float32[np.ndarray, "C H W"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from medai.cohort.cohort import Cohort
+from medai.cohort.find import find_cohort
 from medai.core.environment import versions
 from medai.core.error import MedaiError
 from medai.core.label import Label
@@ -52,14 +53,21 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
         model=_describe(candidate),
         split=settings.split,
         threshold_origin=_origin(settings, candidate),
-        intended_use=str(candidate.record.get("intended_use", "")),
+        intended_use=candidate.intended_use,
         looks_at_test=_count_look(cohort, candidate) if settings.split == "test" else None,
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
         notes=_notes(predicted.refused, cohort),
     )
     folder = Path(settings.output) if settings.output else _folder(candidate, cohort, settings.split)
-    write_results(folder, evaluation, context, NativePixels(cohort.path), predicted.cases)
+    origin = {
+        "candidate": {"kind": candidate.kind, "hash": candidate.hash},
+        "cohort": {"name": cohort.name, "hash": cohort.hash},
+        "split": settings.split,
+        "refused": predicted.refused,
+        "looks_at_test": context.looks_at_test,
+    }
+    write_results(folder, evaluation, context, NativePixels(cohort.path), predicted.cases, origin)
     say(evaluation.headline)
     return folder
 
@@ -68,7 +76,7 @@ def _evaluate_table(settings: EvaluateSettings, path: Path) -> Path:
     table = read_predictions(path)
     labels = infer_labels(table)
     binary = [label.name for label in labels if label.kind == "binary"]
-    thresholds = {name: 0.5 for name in binary} | _known(settings.thresholds, labels)
+    thresholds = dict.fromkeys(binary, 0.5) | _known(settings.thresholds, labels)
     evaluation = evaluate(table, labels, thresholds, seed=settings.seed, replicates=settings.replicates)
     assumed = [name for name in binary if name not in settings.thresholds]
     context = ReportContext(
@@ -96,21 +104,16 @@ def _cohort(settings: EvaluateSettings, candidate: Candidate) -> Cohort:
         if not split.get("hold_out"):  # a folder of new cases is a test set as a whole
             node["split"] = split | {"test": 1.0, "validation": 0.0}
         return ingest(build_source(node), Path(settings.cohorts), workers=settings.workers, allow=settings.allow)
-    recorded = candidate.record.get("cohort") or {}
-    for path in (Path(str(recorded.get("path", ""))), Path(settings.cohorts) / Path(str(recorded.get("path", ""))).name):
-        if recorded.get("path") and (path / "cohort.json").is_file():
-            cohort = Cohort.open(path)
-            if cohort.hash != recorded.get("hash"):
-                raise MedaiError(f"{path} is not the cohort that {candidate.path} was trained on (their hashes differ); name one with dataset=…")
-            return cohort
-    raise MedaiError(f"the cohort {recorded.get('name', '')!r} of {candidate.path} is not here; name the data with dataset=… dataset.path=…")
+    return find_cohort(*candidate.cohort, Path(settings.cohorts))
 
 
 def _check_labels(candidate: Candidate, cohort: Cohort) -> None:
     known = {label.name: label for label in cohort.labels}
     for label in candidate.labels:
         if label.name not in known:
-            raise MedaiError(f"{candidate.path} predicts {label.name!r}; the cohort {cohort.name} has the labels {', '.join(known) or 'none'}")
+            raise MedaiError(
+                f"{candidate.path} predicts {label.name!r}; the cohort {cohort.name} has the labels {', '.join(known) or 'none'}"
+            )
         if known[label.name].classes != label.classes:
             classes = f"{list(label.classes)} in the model, {list(known[label.name].classes)} in the cohort"
             raise MedaiError(f"label {label.name!r} has other classes: {classes}; map them with dataset.targets")
@@ -127,14 +130,12 @@ def _known(thresholds: Mapping[str, float], labels: tuple[Label, ...]) -> dict[s
 def _origin(settings: EvaluateSettings, candidate: Candidate) -> str:
     if settings.thresholds:
         return "given on the command line"
-    frozen = candidate.record.get("thresholds") or {}
-    return f"frozen on validation by the rule “{frozen.get('rule', 'unknown')}”"
+    return f"frozen on {candidate.threshold_source}"
 
 
 def _describe(candidate: Candidate) -> dict[str, str]:
-    record = candidate.record
-    described = {"Kind": candidate.kind, "Hash": candidate.hash[:16], "Trained on": str((record.get("cohort") or {}).get("name", "")), "Code": str(record.get("commit", ""))[:16]}
-    return {key: value for key, value in described.items() if value}
+    described = {"Kind": candidate.kind, "Hash": candidate.hash[:16], "Trained on": candidate.cohort[1]}
+    return {key: value for key, value in (described | candidate.facts).items() if value}
 
 
 def _notes(refused: dict[str, str], cohort: Cohort) -> list[str]:

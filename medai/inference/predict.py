@@ -53,9 +53,7 @@ def predict_cases(candidate: Candidate, cohort: Cohort, cases: pl.DataFrame) -> 
     if not parts:
         reason = next(iter(refused.values()), "there are no cases")
         raise MedaiError(f"{candidate.path} accepts none of the {len(cases)} images: {reason}")
-    outputs = Outputs(
-        np.concatenate([part.probability for part in parts]), np.concatenate([part.logit for part in parts]), np.concatenate([part.decision for part in parts])
-    )  # fmt: skip
+    outputs = Outputs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("probability", "logit", "decision")))
     return Predicted(cases[accepted], outputs, refused)
 
 

@@ -61,7 +61,9 @@ def efficientnet_b0(in_channels: int, out_channels: int, height: int, width: int
     """EfficientNet-B0, 4 M parameters (Tan and Le 2019); for images under 64 pixels its stem keeps the size."""
     from monai.networks.nets import EfficientNetBN
 
-    module: nn.Module = EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=in_channels, num_classes=out_channels)
+    module: nn.Module = EfficientNetBN(
+        "efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=in_channels, num_classes=out_channels
+    )
     if min(height, width) < SMALL_IMAGE:
         stem: Any = module._conv_stem
         module._conv_stem = nn.Conv2d(in_channels, stem.out_channels, 3, 1, 1, bias=False)
@@ -76,13 +78,12 @@ def vit(
 ) -> nn.Module:  # fmt: skip
     """Vision transformer, by default ViT-Tiny, 5.5 M parameters (Dosovitskiy et al. 2021).
 
-    Args:
-        patch_size: In pixels; null takes the largest of 16, 8, 7, 4 and 2 that divides the image and gives at least 49 patches.
+    A `patch_size` of null takes the largest of 16, 8, 7, 4 and 2 pixels that divides the image and gives at least 49 patches.
     """
     if patch_size is None:
         fitting = [size for size in (16, 8, 7, 4, 2) if height % size == 0 and width % size == 0 and height * width >= 49 * size * size]
         if not fitting:
-            raise MedaiError(f"vit cannot cut {height} x {width} pixels into patches; choose a preprocessing size that 8 divides, or set model.patch_size")
+            raise MedaiError(f"vit cannot cut {height} x {width} pixels into patches; choose a preprocessing size that 8 divides")
         patch_size = fitting[0]
     return _VisionTransformer(in_channels, out_channels, (height, width), patch_size, hidden_size, layers, heads, dropout)
 
@@ -91,7 +92,15 @@ class _VisionTransformer(nn.Module):
     """MONAI's ViT, giving the class outputs alone and without their tanh."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, size: tuple[int, int], patch_size: int, hidden_size: int, layers: int, heads: int, dropout: float
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: tuple[int, int],
+        patch_size: int,
+        hidden_size: int,
+        layers: int,
+        heads: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         from monai.networks.nets import ViT
@@ -100,6 +109,8 @@ class _VisionTransformer(nn.Module):
             in_channels, size, patch_size, hidden_size, 4 * hidden_size, layers, heads,
             classification=True, num_classes=out_channels, dropout_rate=dropout, spatial_dims=2, post_activation=None,
         )  # fmt: skip
+        for block in self.transformer.blocks:
+            block.norm_cross_attn = nn.Identity()  # never used without cross attention; weights without gradient stop DDP
 
     def forward(self, x: Any) -> Any:
         return self.transformer(x)[0]

@@ -39,7 +39,14 @@ class ResidualSmall(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, width: int = 16, stages: int = 3, blocks: int = 3, stem_stride: int = 1, dropout: float = 0.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        width: int = 16,
+        stages: int = 3,
+        blocks: int = 3,
+        stem_stride: int = 1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 3, stem_stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())

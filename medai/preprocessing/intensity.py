@@ -1,6 +1,5 @@
 """Modality values to the network's input: the second exported step."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 

@@ -81,9 +81,7 @@ class Loss:
         sums = [self._weights(index, target[:, index]).sum() for index in range(len(self.labels))]
         return torch.stack([torch.where(total > 0, total, torch.ones_like(total)) for total in sums])
 
-    def __call__(
-        self, logit: Float[Tensor, "N P"], target: Int64[Tensor, "N L"], denominators: Float[Tensor, " L"]
-    ) -> Float[Tensor, ""]:
+    def __call__(self, logit: Float[Tensor, "N P"], target: Int64[Tensor, "N L"], denominators: Float[Tensor, " L"]) -> Float[Tensor, ""]:
         """The loss of (a part of) a batch; the parts of a global batch add up to the loss of the whole."""
         total = logit.new_zeros(())
         for index, label in enumerate(self.labels):

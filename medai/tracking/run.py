@@ -35,7 +35,7 @@ class Tracker(Protocol):
 class Untracked:
     """Records nothing."""
 
-    run_id = None
+    run_id: str | None = None
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         return None

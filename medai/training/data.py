@@ -106,7 +106,7 @@ def loader(images: Images, batches: EpochBatches | OrderedBatches, workers: int,
     return DataLoader(
         images, batch_size=None, sampler=batches, num_workers=workers, persistent_workers=workers > 0, pin_memory=pin_memory,
         prefetch_factor=4 if workers else None, worker_init_fn=_single_thread,
-        collate_fn=_same,
+        collate_fn=_same,  # type: ignore[arg-type]
     )  # fmt: skip
 
 

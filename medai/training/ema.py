@@ -1,6 +1,7 @@
 """Exponential moving average of the weights (Polyak and Juditsky 1992), with a warm-up of the decay."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ class AveragedWeights:
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.module: Any = copy.deepcopy(module).eval().requires_grad_(False)
         self.decay = decay
         self.step = 0
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ class EpochResult:
 
     Attributes:
         epoch: Counted from 1.
-        metrics: ``train_loss``, ``validation_loss``, ``validation_auroc``, ``validation_accuracy``, ``learning_rate``, ``images_per_second``.
+        metrics: ``train_loss``, ``validation_loss``, ``validation_auroc``, ``validation_accuracy``, ``learning_rate``,
+            ``images_per_second``.
         best: Whether this is the best epoch so far by the monitored figure.
     """
 
@@ -120,7 +121,7 @@ class Fit:
         rate = 0.0
         for batch in batches:
             torch.manual_seed(draw_seed(self.seed, self.epoch, self.step, "network") % 2**63)  # dropout
-            rate = scheduler.get_last_lr()[0]
+            rate = float(scheduler.get_last_lr()[0])
             target = batch.target.to(self._fabric.device, non_blocking=True)
             value = loss(module(self._to_device(batch.images)), target, loss.denominators(target))
             self._fabric.backward(value)
@@ -137,7 +138,9 @@ class Fit:
             bar.advance(note=f"epoch {self.epoch + 1} of {self.settings.epochs}")
         mean = float(total) / len(batches)
         if not math.isfinite(mean):
-            raise MedaiError(f"the loss became {mean} in epoch {self.epoch + 1}; lower training.optimizer.lr or set training.gradient_clip=1")
+            raise MedaiError(
+                f"the loss became {mean} in epoch {self.epoch + 1}; lower training.optimizer.lr or set training.gradient_clip=1"
+            )
         return {"train_loss": mean, "learning_rate": rate, "images_per_second": images / (time.perf_counter() - start)}
 
     def _to_device(self, images: Tensor) -> Tensor:
@@ -157,9 +160,7 @@ class Fit:
 
 def summary(result: EpochResult) -> str:
     """One line about an epoch."""
-    metrics = asdict(result)["metrics"]
-    return (
-        f"epoch {result.epoch}: train loss {metrics['train_loss']:.4f}, validation loss {metrics['validation_loss']:.4f}, "
-        f"AUROC {metrics['validation_auroc']:.4f}, accuracy {metrics['validation_accuracy']:.4f}, {metrics['images_per_second']:.0f} images/s"
-        + (" (best)" if result.best else "")
-    )
+    metrics = result.metrics
+    losses = f"train loss {metrics['train_loss']:.4f}, validation loss {metrics['validation_loss']:.4f}"
+    scores = f"AUROC {metrics['validation_auroc']:.4f}, accuracy {metrics['validation_accuracy']:.4f}"
+    return f"epoch {result.epoch}: {losses}, {scores}, {metrics['images_per_second']:.0f} images/s" + (" (best)" if result.best else "")

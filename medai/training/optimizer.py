@@ -19,6 +19,8 @@ def build_optimizer(node: Mapping[str, Any], module: nn.Module) -> Optimizer:
     """Build the optimiser; biases, norms and other vectors are not decayed (Goyal et al. 2017)."""
     weights = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim > 1]
     vectors = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim <= 1]
-    groups: Iterable[dict[str, Any]] = [group for group in ({"params": weights}, {"params": vectors, "weight_decay": 0.0}) if group["params"]]
+    groups: Iterable[dict[str, Any]] = [
+        group for group in ({"params": weights}, {"params": vectors, "weight_decay": 0.0}) if group["params"]
+    ]
     optimizer: Optimizer = build(node, "an optimiser", is_optimizer, groups)
     return optimizer

@@ -17,6 +17,10 @@ from medai.store.shard import NativePixels
 from medai.training.checkpoint import Checkpoint
 
 REPLICATES = 1000
+OPTIMISTIC = (
+    "Calibration, thresholds and the epoch were chosen on these very cases: the figures are optimistic. "
+    "Only a held-out test set shows what to expect."
+)
 
 
 def validation_report(
@@ -38,7 +42,7 @@ def validation_report(
         threshold_origin=f"chosen on this split by the rule “{checkpoint.record['thresholds']['rule']}”",
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
-        notes=("Calibration, thresholds and the epoch were chosen on these very cases: the figures are optimistic. Only a held-out test set shows what to expect.",),
+        notes=(OPTIMISTIC,),
     )  # fmt: skip
     write_results(folder, evaluation, context, NativePixels(cohort.path), cases)
     return main_figures(evaluation.metrics), evaluation.metrics
@@ -50,7 +54,8 @@ def describe(checkpoint: Checkpoint) -> dict[str, str]:
     return {
         "Network": str(checkpoint.model.get("_target_", "")).rsplit(".", 1)[-1],
         "Parameters": f"{record.get('parameters', 0):,}",
-        "Input": f"{size.height} x {size.width} pixels, {'grey' if size.channels == 1 else 'colour'}, intensity by {checkpoint.plan.intensity.method}",
+        "Input": f"{size.height} x {size.width} pixels, {'grey' if size.channels == 1 else 'colour'}",
+        "Intensity": checkpoint.plan.intensity.method,
         "Epoch": str(record.get("epoch", "")),
         "Seed": str(record.get("seed", "")),
         "Checkpoint": checkpoint.hash[:16],

@@ -105,7 +105,7 @@ class TrainSettings:
 
     Attributes:
         dataset: The data set's definition (a source by dotted target and its arguments).
-        model: The network by dotted target and its arguments; it is called with ``in_channels``, ``out_channels``, ``height`` and ``width`` too.
+        model: The network by dotted target and its arguments; ``in_channels``, ``out_channels``, ``height`` and ``width`` are added.
         preprocessing: Size and intensity of the network's input.
         augmentation: Random transforms.
         training: How the network is fitted.

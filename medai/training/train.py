@@ -60,7 +60,13 @@ def train(settings: TrainSettings) -> Path:
     splits = {name: _images(settings, cohort, view, plan, name) for name in ("train", "validation")}
     write_json(folder / "config.json", asdict(settings))
     with _tracked(settings, folder, checkpoint.record) as tracker:
-        run = {"status": "running", "cohort": str(cohort.path), "cohort_hash": cohort.hash, "mlflow_run_id": tracker.run_id, "started": started}
+        run: dict[str, Any] = {
+            "status": "running",
+            "cohort": str(cohort.path),
+            "cohort_hash": cohort.hash,
+            "mlflow_run_id": tracker.run_id,
+            "started": started,
+        }
         write_json(folder / "run.json", run)
         best = _fit(settings, folder, checkpoint, splits, tracker)
         figures = _freeze(settings, cohort, folder, best, splits["validation"])
@@ -99,7 +105,12 @@ def _freeze(settings: TrainSettings, cohort: Cohort, folder: Path, best: Checkpo
         raw = torch.cat([best.classifier.averaged(batch.images) for batch in batches]).float().numpy()
     frozen = freeze(best.labels, raw, validation.target, settings.training.calibration, settings.training.threshold)
     best.temperatures, best.thresholds = frozen.temperatures, frozen.thresholds
-    best.record["thresholds"] = {"rule": settings.training.threshold, "split": "validation", "cases": len(validation), "cohort_hash": cohort.hash}
+    best.record["thresholds"] = {
+        "rule": settings.training.threshold,
+        "split": "validation",
+        "cases": len(validation),
+        "cohort_hash": cohort.hash,
+    }
     with torch.inference_mode():
         probability, logit, _ = best.predictor().decide(torch.from_numpy(raw))
     figures, metrics = validation_report(cohort, best, probability.numpy(), logit.numpy(), folder / "validation")
@@ -122,7 +133,9 @@ def _images(settings: TrainSettings, cohort: Cohort, view: View, plan: Preproces
     target = target_matrix(cases, cohort.labels)
     for index, label in enumerate(cohort.labels):
         if split == "train" and len(np.unique(target[:, index][target[:, index] != UNKNOWN])) < 2:
-            raise MedaiError(f"label {label.name!r} has a single class among the {len(cases)} training cases; there is nothing to learn from it")
+            raise MedaiError(
+                f"label {label.name!r} has a single class among the {len(cases)} training cases; there is nothing to learn from it"
+            )
     augmentation = Augmentation(settings.augmentation.transforms) if split == "train" and settings.augmentation.transforms else None
     if augmentation:
         augmentation.build()  # a wrong name is found now, not in a worker
@@ -143,7 +156,9 @@ def _folder(settings: TrainSettings, cohort: Cohort) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MedaiError(f"the run's folder {folder} cannot be made ({error.strerror}); set runs=… to a folder that can be written") from None
+        raise MedaiError(
+            f"the run's folder {folder} cannot be made ({error.strerror}); set runs=… to a folder that can be written"
+        ) from None
     return folder
 
 
@@ -157,11 +172,21 @@ def _record(settings: TrainSettings, cohort: Cohort, checkpoint: Checkpoint) -> 
     cases = cohort.cases()
     development = cases.filter(pl.col("partition") == "development")
     return {
-        "cohort": {"name": cohort.name, "hash": cohort.hash, "path": str(cohort.path.resolve()), "counts": cohort.counts, "public": bool(cohort.meta.get("public"))},
+        "cohort": {
+            "name": cohort.name,
+            "hash": cohort.hash,
+            "path": str(cohort.path.resolve()),
+            "counts": cohort.counts,
+        },
         "input": _input_contract(development),
-        "seed": settings.seed, "commit": commit(), "versions": versions(), "hardware": hardware(), "allow": list(settings.allow),
-        "parameters": sum(parameter.numel() for parameter in checkpoint.classifier.parameters()), "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }  # fmt: skip
+        "seed": settings.seed,
+        "commit": commit(),
+        "versions": versions(),
+        "hardware": hardware(),
+        "allow": list(settings.allow),
+        "parameters": sum(parameter.numel() for parameter in checkpoint.classifier.parameters()),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
 
 
 def _input_contract(cases: pl.DataFrame) -> dict[str, Any]:
@@ -179,9 +204,14 @@ def _input_contract(cases: pl.DataFrame) -> dict[str, Any]:
 def _tracked(settings: TrainSettings, folder: Path, record: dict[str, Any]) -> Iterator[Tracker]:
     """An MLflow run that ends as the training ends."""
     tags = {
-        "medai.commit": record["commit"], "medai.cohort_hash": record["cohort"]["hash"], "medai.cohort": record["cohort"]["name"], "medai.folder": str(folder.resolve()),
-        "medai.counts": json.dumps(record["cohort"]["counts"]), "medai.versions": json.dumps(record["versions"]), "medai.hardware": json.dumps(record["hardware"]),
-    }  # fmt: skip
+        "medai.commit": record["commit"],
+        "medai.cohort": record["cohort"]["name"],
+        "medai.cohort_hash": record["cohort"]["hash"],
+        "medai.counts": json.dumps(record["cohort"]["counts"]),
+        "medai.versions": json.dumps(record["versions"]),
+        "medai.hardware": json.dumps(record["hardware"]),
+        "medai.folder": str(folder.resolve()),
+    }
     tracker = start_run(settings.tracking, Path(settings.runs), folder.name, asdict(settings), tags, settings.sweep)
     try:
         yield tracker

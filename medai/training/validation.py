@@ -74,7 +74,8 @@ def _log_odds(logit: Float[np.ndarray, "N K"], column: int) -> Float[np.ndarray,
     """Monotone in the softmax probability of one class."""
     rest = np.delete(logit.astype(np.float64), column, axis=1)
     top = rest.max(axis=1)
-    return logit[:, column] - (top + np.log(np.exp(rest - top[:, None]).sum(axis=1)))
+    odds: Float[np.ndarray, " N"] = logit[:, column] - (top + np.log(np.exp(rest - top[:, None]).sum(axis=1)))
+    return odds
 
 
 def _mean(values: list[float]) -> float:

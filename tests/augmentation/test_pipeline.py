@@ -40,5 +40,5 @@ def test_no_transforms_leave_the_images_alone() -> None:
 
 
 def test_what_is_no_transform_is_refused() -> None:
-    with pytest.raises(MedaiError, match="os.remove is not a transform"):
+    with pytest.raises(MedaiError, match=r"os\.remove is not a transform"):
         Augmentation([{"_target_": "os.remove"}]).build()

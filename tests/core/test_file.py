@@ -8,19 +8,29 @@ from medai.core.error import MedaiError
 from medai.core.file import atomic_directory, atomic_file, canonical_json, read_json, write_json
 
 
+def _write_half(path: Path) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text("half")
+        1 / 0  # noqa: B018
+
+
+def _write_half_directory(path: Path) -> None:
+    with atomic_directory(path) as temporary:
+        (temporary / "one").write_text("1")
+        1 / 0  # noqa: B018
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": 1})
-    with pytest.raises(RuntimeError), atomic_file(tmp_path / "a.json") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError):
+        _write_half(tmp_path / "a.json")
     assert read_json(tmp_path / "a.json") == {"x": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), atomic_directory(tmp_path / "d") as temporary:
-        (temporary / "one").write_text("1")
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError):
+        _write_half_directory(tmp_path / "d")
     assert list(tmp_path.iterdir()) == []
     with atomic_directory(tmp_path / "d") as temporary:
         (temporary / "one").write_text("1")

@@ -26,7 +26,7 @@ def test_anything_else_is_refused(node: dict[str, object], message: str) -> None
 
 
 def test_wrong_arguments_are_one_clear_line() -> None:
-    with pytest.raises(MedaiError, match="does not take these arguments: .*colour"):
+    with pytest.raises(MedaiError, match=r"does not take these arguments: .*colour"):
         build({"_target_": "fractions.Fraction", "colour": 1}, "a number", lambda target: True)
 
 

@@ -34,7 +34,7 @@ def test_a_class_of_your_own_gets_what_its_signature_asks_for() -> None:
 
 
 def test_what_is_no_network_is_refused() -> None:
-    with pytest.raises(MedaiError, match="torch.load is not a network"):
+    with pytest.raises(MedaiError, match=r"torch\.load is not a network"):
         build_network({"_target_": "torch.load", "f": "weights.pt"}, in_channels=1, out_channels=1, height=28, width=28)
 
 

@@ -1,0 +1,73 @@
+"""What every test has: MLflow's telemetry off, a site key of its own; and on demand real data, or no network."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _test_data() -> Path:
+    return Path(os.environ.get("MEDAI_TEST_DATA") or ROOT.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data: MEDAI_TEST_DATA, or shared/data beside the checkout."""
+    folder = _test_data()
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; name their folder in MEDAI_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_oracles() -> Path:
+    """The folder of precomputed truths beside the real data."""
+    folder = _test_data().parent / "oracles"
+    if not folder.is_dir():
+        pytest.skip(f"no oracles at {folder}; they lie beside the folder that MEDAI_TEST_DATA names")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("DO_NOT_TRACK", "true")
+    monkeypatch.setenv("MEDAI_SITE_KEY", str(tmp_path_factory.getbasetemp() / "site.key"))
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Connections and look-ups beyond this machine fail, and the test fails with them, even where the error is swallowed."""
+    attempts: list[str] = []
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def check(host: Any) -> None:
+        name = host.decode() if isinstance(host, bytes) else str(host)
+        if name not in ("None", "", "localhost", "::1", socket.gethostname()) and not name.startswith("127."):
+            attempts.append(name)
+            raise OSError(f"a test without network reached for {name}")
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            check(address[0])
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            check(address[0])
+        return connect_ex(self, address)
+
+    def guarded_getaddrinfo(host: Any, *arguments: Any, **keywords: Any) -> Any:
+        check(host)
+        return getaddrinfo(host, *arguments, **keywords)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+    yield attempts
+    assert not attempts, f"reached for {attempts}"

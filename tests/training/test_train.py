@@ -1,0 +1,168 @@
+"""A training from a configuration to a run, on a few generated pictures."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medai.core.error import MedaiError
+from medai.preprocessing.plan import IntensityPlan
+from medai.tracking.settings import TrackingSettings
+from medai.training.checkpoint import Checkpoint
+from medai.training.settings import AugmentationSettings, PreprocessingSettings, TrainingSettings, TrainSettings
+from medai.training.train import train
+
+TRANSFORMS = [
+    {"_target_": "monai.transforms.RandFlip", "prob": 0.5, "spatial_axis": 1},
+    {"_target_": "monai.transforms.RandGaussianNoise", "prob": 0.5, "std": 0.1},
+]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An npz in MedMNIST's layout whose positives are brighter in the middle."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 96), ("val", 48), ("test", 32)):
+        label = rng.integers(0, 2, (count, 1)).astype(np.uint8)
+        images = rng.integers(0, 120, (count, 28, 28)).astype(np.uint8)
+        images[:, 8:20, 8:20] += (label * 60)[:, :, None]
+        arrays |= {f"{split}_images": images, f"{split}_labels": label}
+    path = tmp_path_factory.mktemp("npz") / "bright.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture
+def settings(pictures: Path, tmp_path: Path) -> Iterator[TrainSettings]:
+    yield TrainSettings(
+        dataset={
+            "_target_": "medai.source.npz.NpzSource",
+            "name": "bright",
+            "path": str(pictures),
+            "public": True,
+            "targets": [{"name": "bright", "kind": "binary", "classes": ["no", "yes"]}],
+        },
+        model={"_target_": "medai.model.network.residual_small", "channels": 8, "blocks": 1, "dropout": 0.2},
+        preprocessing=PreprocessingSettings(28, 28, None, IntensityPlan("window", 0, 255)),
+        augmentation=AugmentationSettings(TRANSFORMS),
+        training=TrainingSettings(epochs=3, batch_size=16, ema_decay=0.8, label_smoothing=0.05, flip_average=True),
+        tracking=TrackingSettings(enabled=False),
+        runs=str(tmp_path / "runs"),
+        cohorts=str(tmp_path / "cohorts"),
+        workers=0,
+    )
+    torch.use_deterministic_algorithms(False)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoint" / "model.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    mine, theirs = weights(one), weights(other)
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_run_learns_and_leaves_everything_that_is_needed(settings: TrainSettings) -> None:
+    run = train(replace(settings, name="one"))
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["validation"]["bright.auroc"] > 0.9
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert {"learning_rate", "images_per_second", "train_loss", "validation_auroc"} <= lines[0].keys()
+    checkpoint = Checkpoint.load(run)
+    assert checkpoint.thresholds.keys() == checkpoint.temperatures.keys() == {"bright"}
+    assert checkpoint.record["cohort"]["hash"] == record["cohort_hash"]
+    assert checkpoint.hash == record["checkpoint_hash"]
+    assert {path.name for path in (run / "validation").iterdir()} == {"metrics.json", "predictions.parquet", "report.html"}
+
+
+def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(settings: TrainSettings) -> None:
+    runs = [train(replace(settings, name=f"w{number}", workers=workers)) for number, workers in enumerate((0, 0, 2))]
+    assert same(runs[0], runs[1])
+    assert same(runs[0], runs[2])
+    other = train(replace(settings, name="other", seed=1))
+    assert not same(runs[0], other)
+
+
+def test_training_never_opens_the_test_labels(settings: TrainSettings) -> None:
+    run = train(replace(settings, name="first"))
+    cohort = Path(json.loads((run / "run.json").read_text())["cohort"])
+    (cohort / "labels" / "test.parquet").write_bytes(b"sealed")
+    assert same(run, train(replace(settings, name="second")))
+
+
+def test_a_checkpoint_predicts_what_validation_saw(settings: TrainSettings) -> None:
+    run = train(replace(settings, name="one"))
+    table = pl.read_parquet(run / "validation" / "predictions.parquet").sort("case_id")
+    cohort = Path(json.loads((run / "run.json").read_text())["cohort"])
+    from medai.cohort.cohort import Cohort
+    from medai.inference.candidate import open_candidate
+    from medai.inference.predict import predict_cases
+
+    opened = Cohort.open(cohort)
+    predicted = predict_cases(open_candidate(run), opened, opened.select("validation"))
+    order = np.argsort(predicted.cases["case_id"].to_numpy())
+    assert np.allclose(predicted.outputs.probability[order, 0], table["probability.bright"].to_numpy(), atol=1e-6)
+
+
+def test_early_stopping_ends_a_training_that_does_not_improve(settings: TrainSettings) -> None:
+    training = replace(settings.training, epochs=30, patience=1, monitor="accuracy", optimizer={"_target_": "torch.optim.SGD", "lr": 1e-9})
+    run = train(replace(settings, name="stale", training=replace(training, ema_decay=0.0)))
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 3  # the first is the best; two more are not better
+
+
+def test_mlflow_gets_configuration_figures_and_files(settings: TrainSettings, tmp_path: Path) -> None:
+    run = train(replace(settings, name="tracked", tracking=TrackingSettings(), sweep=str(tmp_path / "runs" / "sweep")))
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    found = client.get_run(json.loads((run / "run.json").read_text())["mlflow_run_id"])
+    assert found.info.status == "FINISHED"
+    assert found.data.params["training.epochs"] == "3"
+    assert found.data.tags["medai.cohort_hash"] == json.loads((run / "run.json").read_text())["cohort_hash"]
+    assert len(client.get_metric_history(found.info.run_id, "validation_auroc")) == 3
+    assert {"checkpoint", "validation", "config.json"} <= {item.path for item in client.list_artifacts(found.info.run_id)}
+    parent = client.get_run(found.data.tags["mlflow.parentRunId"])
+    assert parent.info.run_name == "sweep"
+
+
+def test_an_interrupted_training_is_marked_as_failed(settings: TrainSettings, tmp_path: Path) -> None:
+    broken = replace(settings.training, optimizer={"_target_": "torch.optim.SGD", "lr": 1e30}, gradient_clip=None, ema_decay=0.0)
+    with pytest.raises(MedaiError, match=r"the loss became .* lower training\.optimizer\.lr"):
+        train(replace(settings, name="broken", training=broken, tracking=TrackingSettings()))
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    (found,) = client.search_runs([client.get_experiment_by_name("medai").experiment_id])
+    assert found.info.status == "FAILED"
+
+
+def test_a_run_is_not_overwritten(settings: TrainSettings) -> None:
+    train(replace(settings, name="one"))
+    with pytest.raises(MedaiError, match="holds a run already"):
+        train(replace(settings, name="one"))
+
+
+def test_a_changed_checkpoint_is_refused(settings: TrainSettings, tmp_path: Path) -> None:
+    run = train(replace(settings, name="one"))
+    for name in ("model.safetensors", "checkpoint.json"):
+        shutil.copytree(run / "checkpoint", tmp_path / name)
+        path = tmp_path / name / name
+        content = bytearray(path.read_bytes())
+        place = len(content) - 9 if name.endswith("safetensors") else content.index(b"epoch") + 1
+        content[place] ^= 1
+        path.write_bytes(bytes(content))
+        with pytest.raises(MedaiError, match="was changed after it was written"):
+            Checkpoint.load(tmp_path / name)
+    with pytest.raises(MedaiError, match="holds no checkpoint"):
+        Checkpoint.load(tmp_path)
