@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -116,7 +116,7 @@ def export_run(run: Path, settings: "TrainSettings") -> Path:
     from medai.export.run import export_candidate
     from medai.export.settings import ExportSettings
 
-    return export_candidate(ExportSettings(candidate=str(run), cohorts=settings.cohorts, workers=settings.workers))
+    return Path(export_candidate(ExportSettings(candidate=str(run), cohorts=settings.cohorts, workers=settings.workers)))
 
 
 def evaluate(settings: "EvaluateSettings") -> Path:
@@ -124,7 +124,8 @@ def evaluate(settings: "EvaluateSettings") -> Path:
     from medai.inference.evaluate import evaluate_candidate
 
     folder = evaluate_candidate(settings)
-    found = {name: path for name, path in _results(folder).items() if path.exists()}
+    files = {"report": folder / "report.html", "metrics": folder / "metrics.json", "predictions": folder / "predictions.parquet"}
+    found = {name: path if path.exists() else None for name, path in files.items()}
     following = [f"medai export {_setting('candidate', settings.candidate)}"] if _is_run(settings.candidate) else []
     _conclude(found, following)
     return folder
@@ -134,10 +135,11 @@ def export(settings: "ExportSettings") -> Path:
     """Export, and say where the package is."""
     from medai.export.run import export_candidate
 
-    package = export_candidate(settings)
+    package = Path(export_candidate(settings))
     archive = package.with_name(f"{package.name}.zip")
-    found = {"package": package, "zip": archive if archive.exists() else None}
-    _conclude(found, [f"medai verify {_quoted(package)}", f"medai predict {_quoted(package)} FILE", f"medai evaluate {_setting('candidate', package)}"])
+    following = [f"medai {verb}" for verb in (f"verify {_quoted(package)}", f"predict {_quoted(package)} FILE")]
+    following.append(f"medai evaluate {_setting('candidate', package)}")
+    _conclude({"package": package, "zip": archive if archive.exists() else None}, following)
     return package
 
 
@@ -145,21 +147,16 @@ def ingest(settings: "IngestSettings") -> Path:
     """Fill a cohort, and say where it is."""
     from medai.ingest.run import ingest_dataset
 
-    cohort = ingest_dataset(settings)
-    path = Path(getattr(cohort, "path", cohort))
+    path = ingest_dataset(settings).path
     _conclude({"cohort": path}, [f"medai info {_quoted(path)}"])
     return path
-
-
-def _results(folder: Path) -> dict[str, Path]:
-    return {"report": folder / "report.html", "metrics": folder / "metrics.json", "predictions": folder / "predictions.parquet"}
 
 
 def _is_run(candidate: str | None) -> bool:
     return candidate is not None and any((Path(candidate) / name).exists() for name in ("checkpoint", "checkpoint.json"))
 
 
-def _conclude(found: dict[str, Path | None], following: Sequence[str]) -> None:
+def _conclude(found: Mapping[str, Path | None], following: Sequence[str]) -> None:
     print()
     for name, path in found.items():
         if path is not None:
@@ -194,7 +191,7 @@ def _verify(arguments: list[str]) -> int:
 def _predict(arguments: list[str]) -> int:
     parser = _Parser(
         prog="medai predict",
-        description="Probability and decision for images. Of several files, those that are refused are listed at the end with their reasons.",
+        description="Probability and decision for images. Of several files, the refused are listed at the end with their reasons.",
     )
     parser.add_argument("package", help="the package: a folder or a zip file")
     parser.add_argument("files", nargs="+", metavar="file", help="DICOM, PNG, JPEG, TIFF, BMP or npy")
@@ -217,8 +214,8 @@ def _predict(arguments: list[str]) -> int:
     print(_predictions(predictions, package.columns, "json" if chosen.json else "csv" if chosen.csv else "table"))
     if refused:
         say(f"medai: {len(refused)} of {len(chosen.files)} files were refused:")
-        for file, refusal in refused:
-            say(f"  {refusal.code:<22} {refusal.message if file in refusal.message else f'{file}: {refusal.message}'}")
+        for file, reason in refused:
+            say(f"  {reason.code:<22} {reason.message if file in reason.message else f'{file}: {reason.message}'}")
     return 0 if predictions else 2
 
 
@@ -227,27 +224,26 @@ def _predictions(predictions: "Sequence[FilePrediction]", columns: Sequence[str]
         import json
 
         return json.dumps([prediction.to_dict() for prediction in predictions], indent=2, ensure_ascii=False)
-    labels = list(predictions[0].decision) if predictions else []
-    rows = [
-        [str(prediction.path), *(f"{prediction.probability[column]:.6f}" for column in columns), *(prediction.decision[label] for label in labels)]
-        for prediction in predictions
-    ]
-    head = ["file", *(f"probability.{column}" for column in columns), *(f"decision.{label}" for label in labels)]
-    if form == "csv":
-        import csv
-        import io
+    if form == "table":
+        return "\n".join(_answer(prediction) for prediction in predictions)
+    import csv
+    import io
 
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([head, *rows])
-        return text.getvalue().rstrip("\n")
-    return "\n".join(_answer(prediction) for prediction in predictions)
+    labels = list(predictions[0].decision) if predictions else []
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["file", *(f"probability.{column}" for column in columns), *(f"decision.{label}" for label in labels)])
+    for answer in predictions:
+        probabilities = [f"{answer.probability[column]:.6f}" for column in columns]
+        rows.writerow([answer.path, *probabilities, *(answer.decision[label] for label in labels)])
+    return text.getvalue().rstrip("\n")
 
 
 def _answer(prediction: "FilePrediction") -> str:
     lines = [str(prediction.path)]
     for label, decided in prediction.decision.items():
-        mine = {column: value for column, value in prediction.probability.items() if column == label or column.startswith(f"{label}.")}
-        chances = ", ".join(f"{column.removeprefix(f'{label}.')} {value:.3f}" if column != label else f"{value:.3f}" for column, value in mine.items())
+        classes = {column.removeprefix(f"{label}."): p for column, p in prediction.probability.items() if column.startswith(f"{label}.")}
+        chances = ", ".join(f"{name} {p:.3f}" for name, p in classes.items()) or f"{prediction.probability[label]:.3f}"
         lines.append(f"  {label:<24} {decided:<24} probability {chances}")
     return "\n".join(lines)
 

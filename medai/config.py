@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -156,7 +156,8 @@ def _refuse_strangers(node: DictConfig, prefix: str = "") -> None:
         return
     for key in map(str, node):
         if key not in schema.__dataclass_fields__:
-            raise MedaiError(f"{prefix}{key} is unknown{did_you_mean(prefix + key, [prefix + name for name in schema.__dataclass_fields__])}; leave it out")
+            close = did_you_mean(prefix + key, [prefix + name for name in schema.__dataclass_fields__])
+            raise MedaiError(f"{prefix}{key} is unknown{close or '; leave it out'}")
         if isinstance(node[key], DictConfig):
             _refuse_strangers(node[key], f"{prefix}{key}.")
 
@@ -204,7 +205,8 @@ def _parse_flags(command: str, arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--resolve", action="store_true")
     parser.add_argument("-p", "--package")
     parser.add_argument("-cd", "--config-dir")
-    parser.add_argument("-i", "--info", nargs="?", const="all", choices=["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"])
+    shown = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+    parser.add_argument("-i", "--info", nargs="?", const="all", choices=shown)
     flags = parser.parse_intermixed_args(list(arguments))
     if flags.config_dir and not Path(flags.config_dir).is_dir():
         raise MedaiError(f"--config-dir {flags.config_dir} does not exist or is not a folder")
@@ -258,7 +260,8 @@ def _explained(command: str, overrides: Sequence[str], config_dir: str | None) -
     try:
         yield
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError) as error:
-        line = explain(error, command, SCHEMAS[command], overrides, group_options(config_dir), lambda: _known_keys(command, overrides, config_dir))
+        groups = group_options(config_dir)
+        line = explain(error, command, SCHEMAS[command], overrides, groups, lambda: _known_keys(command, overrides, config_dir))
         raise MedaiError(line) from error
 
 
@@ -287,7 +290,7 @@ def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _help(command: str, overrides: Sequence[str], config_dir: str | None) -> str:
     config = compose(command, overrides, config_dir)
-    used = {key for key in group_options() if key in SCHEMAS[command].__dataclass_fields__ or (command == "train" and key == "experiment")}
+    used = {field.name for field in fields(SCHEMAS[command])} | ({"experiment"} if command == "train" else set())
     groups = {group: options for group, options in group_options(config_dir).items() if group in used}
     title = f"medai {command} key=value …" + (f"     (in a checkout also: python {command}.py)" if command in ("train", "evaluate") else "")
     return manual(title, opening_comment(tree("configs") / f"{command}.yaml"), groups, _flat(config), SCHEMAS[command])

@@ -45,7 +45,7 @@ def manual(title: str, opening: str, groups: Mapping[str, Sequence[str]], values
     if groups:
         parts.append("Groups (group=option):\n" + "\n".join(_entry(name, ", ".join(options), 18) for name, options in groups.items()))
     meanings = dict(documented(schema))
-    lines = [_entry(f"{key}={_shown(value)}", meanings.get(key, ""), 34) for key, value in values]
+    lines = [_entry(f"{key}={_shown(value)}", meanings.get(key, ""), 40) for key, value in values]
     parts.append("Settings (key=value), with the values that hold now:\n" + "\n".join(lines))
     parts.append("Flags:\n" + FLAGS.rstrip())
     return "\n\n".join(parts)
@@ -102,14 +102,13 @@ def _attributes(document: str) -> dict[str, str]:
 
 
 def _entry(name: str, text: str, indent: int) -> str:
-    start = f"  {name}".ljust(indent + 2)
-    if len(start) > indent + 2:
-        start += "  "
-    body = textwrap.wrap(text, WIDTH - indent - 4) or [""]
-    return (start + ("\n" + " " * (indent + 2)).join(body)).rstrip()
+    start, margin = f"  {name}", " " * (indent + 2)
+    body = textwrap.wrap(text, WIDTH - indent - 2)
+    if body and len(start) < indent:
+        return start.ljust(indent + 2) + f"\n{margin}".join(body)
+    return "\n".join([start, *(margin + line for line in body)])
 
 
 def _shown(value: Any) -> str:
-    text = {None: "null", True: "true", False: "false"}.get(value, value) if isinstance(value, bool | None) else value
-    shown = str(text)
+    shown = {None: "null", True: "true", False: "false"}[value] if isinstance(value, bool | None) else str(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -79,8 +79,8 @@ def quote(text: str) -> str:
     """`text` as a quoted value of Hydra's grammar, in which OmegaConf finds no interpolation either.
 
     Example:
-        >>> quote("it's ${HOME}")
-        "'it\\\\'s \\\\${HOME}'"
+        >>> quote("X rays (2024)")
+        "'X rays (2024)'"
     """
     text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
     text = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), text)

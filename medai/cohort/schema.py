@@ -1,5 +1,7 @@
 """The cohort's files, columns and versions: the contract between ingest and everything after it."""
 
+from typing import Any
+
 import polars as pl
 
 from medai.core.error import MedaiError
@@ -15,38 +17,37 @@ SPLIT = "splits/default.parquet"
 INSTANCES = "instances.parquet"
 QUARANTINE = "quarantine.parquet"
 
-CASE_SCHEMA = pl.Schema(
-    {
-        "ordinal": pl.Int64,
-        "case_id": pl.String,
-        "patient_id": pl.String,
-        "study_id": pl.String,
-        "series_id": pl.String,
-        "partition": pl.String,
-        "site": pl.String,
-        "manufacturer": pl.String,
-        "model": pl.String,
-        "modality": pl.String,
-        "body_part": pl.String,
-        "laterality": pl.String,
-        "view": pl.String,
-        "spacing_mm": pl.List(pl.Float64),  # between rows, between columns
-        "shape": pl.List(pl.Int32),  # C, H, W
-        "dtype": pl.String,
-        "window": pl.List(pl.Float64),  # centre, width, in modality values
-        "pixel_min": pl.Float64,
-        "pixel_max": pl.Float64,
-        "age_years": pl.Float64,
-        "sex": pl.String,
-        "study_date": pl.Date,
-        "shard": pl.Int32,
-        "offset": pl.Int64,
-        "length": pl.Int64,
-        "pixel_hash": pl.String,
-        "exclusion": pl.String,
-        "source_key": pl.String,
-    }
-)
+_CASE: dict[str, Any] = {
+    "ordinal": pl.Int64,
+    "case_id": pl.String,
+    "patient_id": pl.String,
+    "study_id": pl.String,
+    "series_id": pl.String,
+    "partition": pl.String,
+    "site": pl.String,
+    "manufacturer": pl.String,
+    "model": pl.String,
+    "modality": pl.String,
+    "body_part": pl.String,
+    "laterality": pl.String,
+    "view": pl.String,
+    "spacing_mm": pl.List(pl.Float64),  # between rows, between columns
+    "shape": pl.List(pl.Int32),  # C, H, W
+    "dtype": pl.String,
+    "window": pl.List(pl.Float64),  # centre, width, in modality values
+    "pixel_min": pl.Float64,
+    "pixel_max": pl.Float64,
+    "age_years": pl.Float64,
+    "sex": pl.String,
+    "study_date": pl.Date,
+    "shard": pl.Int32,
+    "offset": pl.Int64,
+    "length": pl.Int64,
+    "pixel_hash": pl.String,
+    "exclusion": pl.String,
+    "source_key": pl.String,
+}
+CASE_SCHEMA = pl.Schema(_CASE)
 INSTANCE_SCHEMA = pl.Schema(
     {
         "source_key": pl.String,

@@ -16,7 +16,9 @@ from medai.core.draw import generator
 from medai.core.error import MedaiError
 
 DEFAULT_TEST = 0.15
-SOURCE_SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test", "testing": "test"}
+SOURCE_SPLITS = {
+    "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
+}  # fmt: skip
 SETTINGS = ("validation", "test", "seed", "hold_out")
 
 
@@ -50,9 +52,13 @@ class SplitSettings:
         unknown = sorted(set(value) - set(SETTINGS))
         if unknown:
             raise MedaiError(f"dataset.split has the unknown key {unknown[0]!r}; allowed: {', '.join(SETTINGS)}")
-        hold_out = {str(column): [str(item) for item in ([values] if isinstance(values, str | int | float) else values)] for column, values in (value.get("hold_out") or {}).items()}
-        test = value.get("test")
-        return SplitSettings(float(value.get("validation", 0.15)), None if test is None else float(test), int(value.get("seed", 0)), hold_out)
+        hold_out = {str(column): _texts(values) for column, values in (value.get("hold_out") or {}).items()}
+        test = None if value.get("test") is None else float(value["test"])
+        return SplitSettings(float(value.get("validation", 0.15)), test, int(value.get("seed", 0)), hold_out)
+
+
+def _texts(values: Any) -> list[str]:
+    return [str(value) for value in ([values] if isinstance(values, str | int | float) else values)]
 
 
 def split_cases(cases: pl.DataFrame, labels: pl.DataFrame, settings: SplitSettings) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -93,7 +99,8 @@ def _test_cases(cases: pl.DataFrame, labels: pl.DataFrame, settings: SplitSettin
     if source.is_not_null().any():
         return (source == "test").fill_null(False).to_numpy(), {"test": "source"}
     if settings.hold_out:
-        return _held_out(cases, settings.hold_out), {"test": "hold_out", "hold_out": {key: list(values) for key, values in settings.hold_out.items()}}
+        named = {column: list(values) for column, values in settings.hold_out.items()}
+        return _held_out(cases, settings.hold_out), {"test": "hold_out", "hold_out": named}
     fraction = DEFAULT_TEST if settings.test is None else settings.test
     if fraction == 0:
         return np.zeros(len(cases), dtype=bool), {"test": "none"}
@@ -110,7 +117,8 @@ def _held_out(cases: pl.DataFrame, hold_out: Mapping[str, Sequence[str]]) -> Boo
         absent = sorted(set(values) - set(texts.drop_nulls().unique()))
         if absent:
             there = texts.drop_nulls().unique().sort().head(20).to_list()
-            raise MedaiError(f"dataset.split.hold_out.{column} is {absent[0]!r}, which no case has; the values are: {', '.join(there) or 'none'}")
+            what = f"dataset.split.hold_out.{column} is {absent[0]!r}, which no case has"
+            raise MedaiError(f"{what}; the values are: {', '.join(there) or 'none'}")
         chosen |= texts.is_in(list(values)).fill_null(False).to_numpy()
     return chosen
 
@@ -121,8 +129,8 @@ def draw_groups(cases: pl.DataFrame, labels: pl.DataFrame, fraction: float, seed
     A case without a patient is a group of its own. The draw depends on the patients' names and labels and on the seed,
     not on the order of the cases.
     """
-    names = cases.select(pl.coalesce(pl.lit("p") + pl.col("patient_id"), pl.lit("c") + pl.col("case_id")).alias("group"))["group"].to_numpy()
-    _, group = np.unique(names.astype(str), return_inverse=True)
+    names = cases.select(pl.coalesce(pl.lit("p") + pl.col("patient_id"), pl.lit("c") + pl.col("case_id")))[:, 0]
+    _, group = np.unique(names.to_numpy().astype(str), return_inverse=True)
     counts = _group_counts(group, labels)
     order = generator(seed, 0, 0, stream).permutation(len(counts))
     chosen = np.zeros(len(counts), dtype=bool)
@@ -159,10 +167,12 @@ def stratify(counts: Float64[np.ndarray, "G columns"], fraction: float) -> Bool[
         side[members] = _deal(counts[members, column], wanting[:, column], share * totals[column])
         for k in (0, 1):
             wanting[k] -= counts[members[side[members] == k]].sum(axis=0)
-    return side == 1
+    return np.equal(side, 1)
 
 
-def _deal(sizes: Float64[np.ndarray, " M"], wanting: Float64[np.ndarray, " 2"], target: Float64[np.ndarray, " 2"]) -> Int64[np.ndarray, " M"]:
+def _deal(
+    sizes: Float64[np.ndarray, " M"], wanting: Float64[np.ndarray, " 2"], target: Float64[np.ndarray, " 2"]
+) -> Int64[np.ndarray, " M"]:
     """Deal the groups of one column one by one to the side that stays relatively emptier with them."""
     sides = np.empty(len(sizes), dtype=np.int64)
     (rest, drawn), (rest_target, drawn_target) = wanting.tolist(), target.tolist()

@@ -5,11 +5,12 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, cast, runtime_checkable
 
 from medai.core.error import MedaiError
 
 
+@runtime_checkable
 class Container(Protocol):
     """Files by their names (``/`` between folders), with their sizes in bytes."""
 

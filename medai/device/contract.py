@@ -49,6 +49,8 @@ class InputContract:
     def __post_init__(self) -> None:
         for name in ("modalities", "body_parts", "steps"):
             object.__setattr__(self, name, tuple(str(value) for value in getattr(self, name)))
+        for name in ("low", "high", "min_contrast"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         if self.channels not in (1, 3):
             raise MedaiError(f"input.channels must be 1 or 3, got {self.channels}")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
@@ -99,7 +101,7 @@ class InputContract:
             if found and accepted and found not in {value.upper() for value in accepted}:
                 raise Refusal(code, f"{tag} {keyword} is {found}; this model accepts {', '.join(accepted)}")
 
-    def to_input(self, pixels: Shaped[np.ndarray, "C H W"]) -> Float32[np.ndarray, "channels H W"]:
+    def to_input(self, pixels: Shaped[np.ndarray, "..."]) -> Float32[np.ndarray, "channels H W"]:
         """Bring an image to the model's channels and to float32.
 
         Raises:
@@ -133,14 +135,15 @@ class InputContract:
             raise Refusal(
                 "out-of-range", f"the image's values lie in [{low:g}, {high:g}]; this model accepts [{self.low:g}, {self.high:g}]"
             )
-        contrast = _contrast(pixels)
-        if contrast < self.min_contrast:
+        found = contrast(pixels)
+        if found < self.min_contrast:
             raise Refusal(
-                "low-contrast", f"the image's contrast is {contrast:g} (99th minus 1st percentile); this model needs {self.min_contrast:g}"
+                "low-contrast", f"the image's contrast is {found:g} (99th minus 1st percentile); this model needs {self.min_contrast:g}"
             )
 
 
-def _contrast(pixels: Float32[np.ndarray, "channels H W"]) -> float:
+def contrast(pixels: Float32[np.ndarray, "channels H W"]) -> float:
+    """The difference of an image's 99th and 1st percentile, in modality values; one hot pixel makes no contrast."""
     step = max(1, math.isqrt(pixels.shape[1] * pixels.shape[2] // CONTRAST_PIXELS))
     lower, upper = np.percentile(pixels[:, ::step, ::step], [1, 99])
     return float(upper - lower)

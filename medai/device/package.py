@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, Shaped
 
 from medai.core.error import Refusal
 from medai.core.label import Label
@@ -36,6 +36,12 @@ class Prediction:
     probability: Float32[np.ndarray, "N P"]
     logit: Float32[np.ndarray, "N P"]
     decision: Int64[np.ndarray, "N L"]
+
+    @staticmethod
+    def from_outputs(outputs: Sequence[Shaped[np.ndarray, "..."]]) -> "Prediction":
+        """Of what a session gives, in the order of `OUTPUTS`; its integers are C's long long, which is another type by name."""
+        probability, logit, decision = outputs
+        return Prediction(probability, logit, decision.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ class Package:
         """The hash of the manifest, which stands for every byte of the package."""
         return self.files.hash
 
-    def predict(self, pixels: Float32[np.ndarray, "N C H W"]) -> Prediction:
+    def predict(self, pixels: Shaped[np.ndarray, "..."]) -> Prediction:
         """Predict from modality values in MONOCHROME2 polarity, native size.
 
         Raises:
@@ -159,4 +165,4 @@ class Package:
         name = f"{self.path}: {MODEL}"
         if self._session is None:  # made when first needed: `info` needs none
             self._session = open_session(self.files.read(MODEL), name, self._providers, self._threads)
-        return Prediction(*run_session(self._session, name, OUTPUTS, pixels))
+        return Prediction.from_outputs(run_session(self._session, name, OUTPUTS, pixels))

@@ -70,7 +70,9 @@ def _look_up(stored: Shaped[np.ndarray, "H W"], lut: "Dataset", signed: bool) ->
         entries, first, bits = (int(value) for value in lut.LUTDescriptor)
         data: Any = lut.LUTData
     except Exception:  # as in `_number`
-        raise Refusal("bad-header", "(0028,3000) 'Modality LUT Sequence' needs (0028,3002) 'LUT Descriptor' with three numbers and (0028,3006) 'LUT Data'") from None
+        raise Refusal(
+            "bad-header", "(0028,3000) 'Modality LUT Sequence' needs a 'LUT Descriptor' of three numbers and 'LUT Data'"
+        ) from None
     entries = entries % 2**16 or 2**16
     first = first - 2**16 if signed and first >= 2**15 else first
     if isinstance(data, bytes):
@@ -78,7 +80,10 @@ def _look_up(stored: Shaped[np.ndarray, "H W"], lut: "Dataset", signed: bool) ->
     else:
         table = np.atleast_1d(np.asarray(data, np.int64)) % 2**16
     if not 8 <= bits <= 16 or len(table) < entries or stored.dtype.kind == "f":
-        raise Refusal("bad-header", f"(0028,3002) 'LUT Descriptor' promises {entries} entries of {bits} bits, (0028,3006) 'LUT Data' has {len(table)}; expected them to agree")
+        raise Refusal(
+            "bad-header",
+            f"(0028,3002) 'LUT Descriptor' promises {entries} entries of {bits} bits, (0028,3006) 'LUT Data' has {len(table)} entries",
+        )
     index = np.clip(stored.astype(np.int64) - first, 0, entries - 1)
     return table.astype(np.uint8 if bits == 8 else np.uint16)[index], bits
 

@@ -77,7 +77,7 @@ def parse(data: bytes, maximum_bytes: int = MAXIMUM_BYTES) -> "Dataset":
         Refusal: ``not-dicom``, ``truncated`` or ``too-large``.
     """
     if not _looks_like_dicom(data[:_PREAMBLE]):
-        raise Refusal("not-dicom", "this is not a DICOM file: it has no 'DICM' after 128 bytes and does not start with a group 0002 or 0008 element")
+        raise Refusal("not-dicom", "this is not a DICOM file: no 'DICM' after 128 bytes, and no group 0002 or 0008 at its start")
     with quiet() as caught:
         try:
             dataset = _parse(data, maximum_bytes)
@@ -108,6 +108,7 @@ def _inflate(data: bytes, maximum_bytes: int) -> "Dataset | None":
     """Read a deflated data set (PS3.5 A.5) under a cap, which pydicom does not have; None if `data` is not deflated."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.filereader import read_dataset
+    from pydicom.uid import UID
 
     start = _PREAMBLE if data[128:132] == b"DICM" else 0
     stream = io.BytesIO(data)
@@ -121,10 +122,10 @@ def _inflate(data: bytes, maximum_bytes: int) -> "Dataset | None":
     except zlib.error as error:
         raise Refusal("decode-failed", f"the deflated data set is damaged ({error}); copy the file again from its source") from None
     if inflater.unconsumed_tail:
-        raise Refusal("too-large", f"the deflated data set inflates to more than {maximum_bytes:,} bytes; expected an image of at most that size")
+        raise Refusal("too-large", f"the deflated data set inflates to more than the {maximum_bytes:,} bytes that are allowed")
     if not inflater.eof:
         raise Refusal("truncated", _CUT_OFF.format("the deflated data set has no end"))
-    meta.TransferSyntaxUID = _EXPLICIT_LITTLE
+    meta.TransferSyntaxUID = UID(_EXPLICIT_LITTLE)
     dataset = FileDataset(stream, read_dataset(io.BytesIO(inflated), False, True), data[:128], meta, False, True)
     dataset.set_original_encoding(False, True)
     return dataset
@@ -143,12 +144,13 @@ def _refuse_cut_element(dataset: "Dataset") -> None:
 
 def _complete_file_meta(dataset: "Dataset") -> None:
     from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
 
     if getattr(dataset, "file_meta", None) is None:
         dataset.file_meta = FileMetaDataset()
     if not dataset.file_meta.get("TransferSyntaxUID"):
         implicit, little = dataset.original_encoding
-        dataset.file_meta.TransferSyntaxUID = _IMPLICIT_LITTLE if implicit else _EXPLICIT_LITTLE if little else _EXPLICIT_BIG
+        dataset.file_meta.TransferSyntaxUID = UID(_IMPLICIT_LITTLE if implicit else _EXPLICIT_LITTLE if little else _EXPLICIT_BIG)
 
 
 def _looks_like_dicom(head: bytes) -> bool:

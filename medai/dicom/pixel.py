@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _ELEMENTS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_PLUGINS = ("pyjpegls", "pylibjpeg", "pillow", "pydicom", "gdcm")  # GDCM last: on a damaged stream it may end the process
 _BITS_ALLOCATED = (1, 8, 16, 32, 64)
 
 
@@ -32,7 +33,9 @@ def read_pixels(dataset: "Dataset") -> Shaped[np.ndarray, "C H W"]:
     stored, decoded = _decode(dataset)
     if photometric in GREY:
         if stored.ndim != 2:
-            raise Refusal("unsupported-pixels", f"(0028,0002) 'Samples per Pixel' is {dataset.SamplesPerPixel} for {photometric}; expected 1")
+            raise Refusal(
+                "unsupported-pixels", f"(0028,0002) 'Samples per Pixel' is {dataset.SamplesPerPixel} for {photometric}; expected 1"
+            )
         with np.errstate(all="ignore"):
             values = modality_values(stored, dataset, inverted=photometric == "MONOCHROME1")[None]
     else:
@@ -44,10 +47,15 @@ def read_pixels(dataset: "Dataset") -> Shaped[np.ndarray, "C H W"]:
 
 def _check_header(dataset: "Dataset") -> str:
     if not any(keyword in dataset for keyword in _ELEMENTS):
-        raise Refusal("no-pixels", f"(7FE0,0010) 'Pixel Data' is absent (Modality {dataset.get('Modality') or 'unknown'}); expected an image")
+        raise Refusal(
+            "no-pixels", f"(7FE0,0010) 'Pixel Data' is absent (Modality {dataset.get('Modality') or 'unknown'}); expected an image"
+        )
     photometric = str(dataset.get("PhotometricInterpretation") or "").strip()
     if photometric not in GREY + COLOUR:
-        raise Refusal("unsupported-pixels", f"(0028,0004) 'Photometric Interpretation' is {photometric or 'absent'}; expected one of {', '.join(GREY + COLOUR)}")
+        raise Refusal(
+            "unsupported-pixels",
+            f"(0028,0004) 'Photometric Interpretation' is {photometric or 'absent'}; allowed: {', '.join(GREY + COLOUR)}",
+        )
     frames = _whole(dataset, "NumberOfFrames", "(0028,0008)", default=1)
     if frames > 1:
         raise Refusal("multi-frame", f"(0028,0008) 'Number of Frames' is {frames}; expected a single frame")
@@ -56,14 +64,19 @@ def _check_header(dataset: "Dataset") -> str:
     if rows < 1 or columns < 1:
         raise Refusal("bad-header", f"(0028,0010) 'Rows' x (0028,0011) 'Columns' is {rows} x {columns}; expected at least 1 x 1")
     if bits not in _BITS_ALLOCATED or (samples > 1 and bits not in (8, 16)):
-        raise Refusal("unsupported-pixels", f"(0028,0100) 'Bits Allocated' is {bits} with {samples} samples; expected 1, 8, 16, 32 or 64, in colour 8 or 16")
+        raise Refusal(
+            "unsupported-pixels",
+            f"(0028,0100) 'Bits Allocated' is {bits} with {samples} samples; expected 1, 8, 16, 32 or 64, in colour 8 or 16",
+        )
     if rows * columns * samples * bits > 8 * MAXIMUM_BYTES:
-        raise Refusal("too-large", f"{rows} x {columns} pixels of {samples} x {bits} bits; expected a frame of at most {MAXIMUM_BYTES:,} bytes")
+        raise Refusal(
+            "too-large", f"{rows} x {columns} pixels of {samples} x {bits} bits; expected a frame of at most {MAXIMUM_BYTES:,} bytes"
+        )
     return photometric
 
 
 def _decode(dataset: "Dataset") -> tuple[Shaped[np.ndarray, "H W *C"], str]:
-    """Decode through pydicom, which tries its plugins in turn; also gives the colour space of the result."""
+    """Decode through pydicom, with the first of `_PLUGINS` that can; also gives the colour space of the result."""
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
@@ -73,16 +86,26 @@ def _decode(dataset: "Dataset") -> tuple[Shaped[np.ndarray, "H W *C"], str]:
     except NotImplementedError:
         decoder = None
     if decoder is None or not decoder.is_available:
-        raise Refusal("unsupported-syntax", f"(0002,0010) 'Transfer Syntax UID' is {syntax} ({syntax.name}); no decoder for it is installed")
+        raise Refusal(
+            "unsupported-syntax", f"(0002,0010) 'Transfer Syntax UID' is {syntax} ({syntax.name}); no decoder for it is installed"
+        )
     if not syntax.is_encapsulated:
         _refuse_short_pixels(dataset)
+    plugin = next((name for name in _PLUGINS if name in decoder.available_plugins), "")
     try:
-        array, meta = decoder.as_array(dataset, index=0)
-    except Exception as error:  # decoders of several projects: a damaged stream may raise anything
+        array, meta = decoder.as_array(dataset, index=0, decoding_plugin=plugin)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # decoders of several projects: a damaged stream may raise anything, and Rust's panic is no Exception
         message = str(error).strip().splitlines()[-1].strip()[:200] if str(error).strip() else type(error).__name__
         if "not support" in message:
-            raise Refusal("unsupported-syntax", f"(0002,0010) 'Transfer Syntax UID' is {syntax} ({syntax.name}); no decoder for this image is installed ({message})") from None
-        raise Refusal("decode-failed", f"(7FE0,0010) 'Pixel Data' ({syntax.name}) cannot be decoded ({message}); copy the file again from its source") from None
+            raise Refusal(
+                "unsupported-syntax",
+                f"(0002,0010) 'Transfer Syntax UID' is {syntax} ({syntax.name}); no decoder installed here takes it ({message})",
+            ) from None
+        raise Refusal(
+            "decode-failed", f"(7FE0,0010) 'Pixel Data' ({syntax.name}) cannot be decoded ({message}); copy the file again"
+        ) from None
     return array.astype(array.dtype.newbyteorder("="), copy=False), str(meta["photometric_interpretation"])
 
 
@@ -102,11 +125,13 @@ def _to_rgb(stored: Shaped[np.ndarray, "H W *C"], dataset: "Dataset", decoded: s
         try:
             stored = apply_color_lut(stored, dataset)[..., :3]  # a fourth column would be transparency
         except Exception as error:  # a palette whose descriptor does not fit its data
-            raise Refusal("bad-header", f"(0028,1101) 'Red Palette Color Lookup Table Descriptor' or its data cannot be applied ({error})") from None
+            raise Refusal("bad-header", f"(0028,1101) 'Red Palette Color Lookup Table Descriptor' or its data is wrong ({error})") from None
     elif decoded != "RGB":
-        raise Refusal("unsupported-pixels", f"(0028,0004) 'Photometric Interpretation' {decoded!r} was not turned into RGB; expected 8-bit YBR or RGB")
+        raise Refusal(
+            "unsupported-pixels", f"(0028,0004) 'Photometric Interpretation' {decoded!r} is not RGB after decoding; expected 8 bits"
+        )
     if stored.ndim != 3 or stored.shape[-1] != 3 or stored.dtype not in (np.uint8, np.uint16):
-        raise Refusal("unsupported-pixels", f"the colour image has shape {stored.shape} and dtype {stored.dtype}; expected (H, W, 3) of unsigned 8 or 16 bits")
+        raise Refusal("unsupported-pixels", f"the colour image is {stored.shape} of {stored.dtype}; expected (H, W, 3) of uint8 or uint16")
     return stored
 
 
@@ -115,6 +140,6 @@ def _whole(dataset: "Dataset", keyword: str, tag: str, default: int | None = Non
         value = dataset.get(keyword)
         if value is None or value == "":
             value = default
-        return int(value)  # type: ignore[arg-type]
+        return int(value)
     except Exception:  # pydicom parses an element when it is asked for, and a broken one raises anything
         raise Refusal("bad-header", f"{tag} '{keyword}' is absent or not a whole number; expected one") from None

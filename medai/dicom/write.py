@@ -1,21 +1,17 @@
 """Arrays to valid single-frame DICOM files: the inverse of `read_dicom`. For phantoms and test vectors, never for patients."""
 
 import hashlib
-import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, Shaped
 
 from medai.core.error import MedaiError
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
+from medai.dicom.element import element, join_elements, long_element
 
 TRANSFER_SYNTAXES = {
     "explicit": "1.2.840.10008.1.2.1",
@@ -28,7 +24,7 @@ SOP_CLASSES = {
     "CT": "1.2.840.10008.5.1.4.1.1.2",
     "OT": "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture Image Storage
 }
-_ENCODING_PLUGINS = {"rle": "gdcm", "jpeg-ls": "pyjpegls", "jpeg-2000": "pylibjpeg"}  # named, so that equal input gives equal bytes
+_ENCODING_PLUGINS = {"rle": "pylibjpeg", "jpeg-ls": "pyjpegls", "jpeg-2000": "pylibjpeg"}  # named, so that equal input gives equal bytes
 _IMPLEMENTATION_UID = "2.25.231180529327318843204404366094331412147"  # of medai, made once at random (PS3.5 B.2)
 
 
@@ -99,18 +95,21 @@ def write_image(path: Path, pixels: Shaped[np.ndarray, "C H W"], modality: str =
 
 
 def encode_image(pixels: Shaped[np.ndarray, "C H W"], modality: str, encoding: Encoding) -> bytes:
-    """The bytes of the file that `write_image` writes."""
+    """The bytes of the file that `write_image` writes (PS3.10 7.1)."""
     if modality not in SOP_CLASSES:
         raise MedaiError(f"modality is {modality!r}; expected one of {', '.join(SOP_CLASSES)}")
     stored = _stored_values(pixels, encoding)
-    dataset = _header(stored, modality, encoding)
-    _set_pixels(dataset, stored, encoding)
-    for keyword, value in encoding.attributes.items():
-        setattr(dataset, keyword, value)
-    dataset.file_meta = _file_meta(dataset, encoding)
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    values = _header(stored, modality, encoding) | dict(encoding.attributes)
+    meta = {
+        "FileMetaInformationVersion": b"\0\1",
+        "MediaStorageSOPClassUID": values["SOPClassUID"],
+        "MediaStorageSOPInstanceUID": values["SOPInstanceUID"],
+        "TransferSyntaxUID": TRANSFER_SYNTAXES[encoding.transfer_syntax],
+        "ImplementationClassUID": _IMPLEMENTATION_UID,
+    }
+    group = join_elements(meta)
+    length = element("FileMetaInformationGroupLength", len(group))[1]
+    return b"\0" * 128 + b"DICM" + length + group + join_elements(values) + _pixel_data(stored, encoding)
 
 
 def _stored_values(pixels: Shaped[np.ndarray, "C H W"], encoding: Encoding) -> Integer[np.ndarray, "H W *C"]:
@@ -134,96 +133,106 @@ def _stored_values(pixels: Shaped[np.ndarray, "C H W"], encoding: Encoding) -> I
     return np.ascontiguousarray(dtype(highest) - stored if encoding.photometric == "MONOCHROME1" else stored)
 
 
-def _header(stored: Integer[np.ndarray, "H W *C"], modality: str, encoding: Encoding) -> "Dataset":
+def _header(stored: Integer[np.ndarray, "H W *C"], modality: str, encoding: Encoding) -> dict[str, Any]:
     """The attributes of type 1 and 2 that the three IODs ask for, with synthetic defaults."""
-    from pydicom import Dataset
-
-    dataset = Dataset()
-    dataset.update(_constant_header(modality))
-    content = hashlib.sha256(stored.tobytes()).hexdigest()
-    for keyword, level in (("SOPInstanceUID", f"instance/{modality}"), ("StudyInstanceUID", "study"), ("SeriesInstanceUID", "series")):
-        if keyword not in encoding.attributes:
-            setattr(dataset, keyword, uid_of(f"{level}/{content}"))
-    if modality == "CT":
-        dataset.FrameOfReferenceUID = uid_of(f"frame/{content}")
+    values = _COMMON | _OF_MODALITY[modality] | {"SOPClassUID": SOP_CLASSES[modality], "Modality": modality}
+    levels = {"SOPInstanceUID": f"instance/{modality}", "StudyInstanceUID": "study", "SeriesInstanceUID": "series"}
+    levels |= {"FrameOfReferenceUID": "frame"} if modality == "CT" else {}
+    if not levels.keys() <= encoding.attributes.keys():
+        content = hashlib.sha256(stored.tobytes()).hexdigest()
+        values |= {keyword: uid_of(f"{level}/{content}") for keyword, level in levels.items()}
     if modality == "DX":
-        dataset.PresentationLUTShape = "INVERSE" if encoding.photometric == "MONOCHROME1" else "IDENTITY"
+        values["PresentationLUTShape"] = "INVERSE" if encoding.photometric == "MONOCHROME1" else "IDENTITY"
     if encoding.spacing_mm:
-        setattr(dataset, "PixelSpacing" if modality == "CT" else "ImagerPixelSpacing", [_decimal(value) for value in encoding.spacing_mm])
+        values["PixelSpacing" if modality == "CT" else "ImagerPixelSpacing"] = tuple(_decimal(value) for value in encoding.spacing_mm)
     if encoding.window:
-        dataset.WindowCenter, dataset.WindowWidth = (_decimal(value) for value in encoding.window)
-    return dataset
-
-
-@cache
-def _constant_header(modality: str) -> "Dataset":
-    """What is the same in every file, made once: building elements is half of the time of writing."""
-    from pydicom import Dataset
-
-    dataset = Dataset()
-    for keyword, value in (_COMMON | _OF_MODALITY[modality]).items():
-        setattr(dataset, keyword, value)
-    dataset.SOPClassUID, dataset.Modality = SOP_CLASSES[modality], modality
-    return dataset
+        values["WindowCenter"], values["WindowWidth"] = (_decimal(value) for value in encoding.window)
+    values |= {  # Image Pixel module, PS3.3 C.7.6.3
+        "Rows": stored.shape[0],
+        "Columns": stored.shape[1],
+        "SamplesPerPixel": 3 if stored.ndim == 3 else 1,
+        "PhotometricInterpretation": encoding.photometric,
+        "BitsAllocated": 8 * stored.itemsize,
+        "BitsStored": encoding.bits_stored,
+        "HighBit": encoding.bits_stored - 1,
+        "PixelRepresentation": 0,
+    }
+    if stored.ndim == 3:
+        return values | {"PlanarConfiguration": 0}
+    return values | {"RescaleSlope": _decimal(encoding.slope), "RescaleIntercept": _decimal(encoding.intercept)}
 
 
 _COMMON: dict[str, Any] = {
-    "SpecificCharacterSet": "ISO_IR 192", "ImageType": ["DERIVED", "PRIMARY"], "StudyDate": "20200101", "StudyTime": "120000", "ContentDate": "20200101",
-    "ContentTime": "120000", "AccessionNumber": "", "StudyID": "1", "Manufacturer": "medai phantom", "ReferringPhysicianName": "", "PatientName": "PHANTOM^NOBODY",
-    "PatientID": "PHANTOM", "PatientBirthDate": "", "PatientSex": "O", "SeriesNumber": 1, "InstanceNumber": 1, "BurnedInAnnotation": "NO", "LossyImageCompression": "00",
-}  # fmt: skip
+    "SpecificCharacterSet": "ISO_IR 192",
+    "ImageType": ("DERIVED", "PRIMARY"),
+    "StudyDate": "20200101",
+    "StudyTime": "120000",
+    "ContentDate": "20200101",
+    "ContentTime": "120000",
+    "AccessionNumber": "",
+    "StudyID": "1",
+    "Manufacturer": "medai phantom",
+    "ReferringPhysicianName": "",
+    "PatientName": "PHANTOM^NOBODY",
+    "PatientID": "PHANTOM",
+    "PatientBirthDate": "",
+    "PatientSex": "O",
+    "SeriesNumber": 1,
+    "InstanceNumber": 1,
+    "BurnedInAnnotation": "NO",
+    "LossyImageCompression": "00",
+}
 _OF_MODALITY: dict[str, dict[str, Any]] = {
     "DX": {
-        "PresentationIntentType": "FOR PRESENTATION", "PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": 1, "DetectorType": "DIRECT",
-        "ImageLaterality": "U", "PatientOrientation": ["L", "F"], "PositionerType": "NONE", "ViewPosition": "PA", "BodyPartExamined": "CHEST",
-        "AcquisitionContextSequence": [], "RescaleType": "US",
+        "PresentationIntentType": "FOR PRESENTATION",
+        "PixelIntensityRelationship": "LOG",
+        "PixelIntensityRelationshipSign": 1,
+        "DetectorType": "DIRECT",
+        "ImageLaterality": "U",
+        "PatientOrientation": ("L", "F"),
+        "PositionerType": "NONE",
+        "ViewPosition": "PA",
+        "BodyPartExamined": "CHEST",
+        "AcquisitionContextSequence": (),
+        "RescaleType": "US",
     },
-    "CT": {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 0], "SliceThickness": 1, "KVP": 120, "RescaleType": "HU", "PositionReferenceIndicator": ""},
+    "CT": {
+        "ImageOrientationPatient": (1, 0, 0, 0, 1, 0),
+        "ImagePositionPatient": (0, 0, 0),
+        "SliceThickness": 1,
+        "KVP": 120,
+        "RescaleType": "HU",
+        "PositionReferenceIndicator": "",
+    },
     "OT": {"ConversionType": "SYN", "PatientOrientation": ""},
-}  # fmt: skip
+}
 
 
-def _set_pixels(dataset: "Dataset", stored: Integer[np.ndarray, "H W *C"], encoding: Encoding) -> None:
-    """Image Pixel module (PS3.3 C.7.6.3) and the rescale."""
-    dataset.Rows, dataset.Columns = stored.shape[:2]
-    dataset.SamplesPerPixel = 3 if stored.ndim == 3 else 1
-    dataset.PhotometricInterpretation = encoding.photometric
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8 * stored.itemsize, encoding.bits_stored, encoding.bits_stored - 1
-    dataset.PixelRepresentation = 0
-    if stored.ndim == 3:
-        dataset.PlanarConfiguration = 0
-    else:
-        dataset.RescaleSlope, dataset.RescaleIntercept = _decimal(encoding.slope), _decimal(encoding.intercept)
+def _pixel_data(stored: Integer[np.ndarray, "H W *C"], encoding: Encoding) -> bytes:
+    """(7FE0,0010) 'Pixel Data', native or as one fragment after an empty offset table (PS3.5 A.4)."""
     if encoding.transfer_syntax == "explicit":
-        data = stored.tobytes()
-        dataset.PixelData = data + b"\0" * (len(data) % 2)
-        dataset["PixelData"].VR = "OB" if stored.itemsize == 1 else "OW"
-        return
+        return long_element(0x7FE00010, b"OB" if stored.itemsize == 1 else b"OW", stored.tobytes())
     from pydicom.encaps import encapsulate
 
-    dataset.PixelData = encapsulate([_compress(stored, encoding)])
-    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    return long_element(0x7FE00010, b"OB", encapsulate([_compress(stored, encoding)]), undefined_length=True)
 
 
 def _compress(stored: Integer[np.ndarray, "H W *C"], encoding: Encoding) -> bytes:
     from pydicom.pixels import get_encoder
 
     options = {
-        "rows": stored.shape[0], "columns": stored.shape[1], "samples_per_pixel": 3 if stored.ndim == 3 else 1, "number_of_frames": 1, "pixel_representation": 0,
-        "bits_allocated": 8 * stored.itemsize, "bits_stored": encoding.bits_stored, "photometric_interpretation": encoding.photometric, "planar_configuration": 0,
-    }  # fmt: skip
+        "rows": stored.shape[0],
+        "columns": stored.shape[1],
+        "samples_per_pixel": 3 if stored.ndim == 3 else 1,
+        "number_of_frames": 1,
+        "pixel_representation": 0,
+        "bits_allocated": 8 * stored.itemsize,
+        "bits_stored": encoding.bits_stored,
+        "photometric_interpretation": encoding.photometric,
+        "planar_configuration": 0,
+    }
     encoder = get_encoder(TRANSFER_SYNTAXES[encoding.transfer_syntax])
     return bytes(encoder.encode(stored, encoding_plugin=_ENCODING_PLUGINS[encoding.transfer_syntax], **options))
-
-
-def _file_meta(dataset: "Dataset", encoding: Encoding) -> Any:
-    from pydicom.dataset import FileMetaDataset
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = TRANSFER_SYNTAXES[encoding.transfer_syntax]
-    meta.ImplementationClassUID = _IMPLEMENTATION_UID
-    return meta
 
 
 def _decimal(value: float) -> str:

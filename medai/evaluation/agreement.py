@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from medai.evaluation.bootstrap import Statistic, Weights
+from medai.evaluation.bootstrap import Statistic, Weights, summer
 
 
 def confusion(target: Int64[np.ndarray, " n"], decision: Int64[np.ndarray, " n"], classes: int) -> Int64[np.ndarray, "k k"]:
@@ -34,13 +34,12 @@ def agreement_statistic(
     target: Int64[np.ndarray, " m"], decision: Int64[np.ndarray, " m"], rows: Int64[np.ndarray, " m"], classes: int
 ) -> Statistic:
     """Quadratic kappa and mean absolute error (k = 2) under weights; arguments as in `rank_statistic`."""
-    cell = target * classes + decision
-    order = np.argsort(cell, kind="stable")
-    used, starts = np.unique(cell[order], return_index=True)
+    used, cell = np.unique(target * classes + decision, return_inverse=True)
+    sum_cells = summer(cell, rows)
 
     def statistic(weights: Weights) -> Float64[np.ndarray, "b k"]:
-        cells = np.zeros((len(weights), classes * classes))
-        cells[:, used] = np.add.reduceat(np.take(weights, rows[order], axis=1), starts, axis=1)
+        cells = np.zeros((weights.shape[1], classes * classes))
+        cells[:, used] = sum_cells(weights)
         table = cells.reshape(-1, classes, classes)
         return np.stack([quadratic_kappa(table), mean_absolute_error(table)], axis=1)
 

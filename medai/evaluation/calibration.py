@@ -52,7 +52,7 @@ def reliability(probability: Float[np.ndarray, " n"], target: Bool[np.ndarray, "
             int(size[i]),
             float(predicted[i] / size[i]),
             float(observed[i] / size[i]),
-            *wilson(observed[i], size[i]),
+            *wilson(float(observed[i]), float(size[i])),
         )
         for i in np.flatnonzero(size)
     )

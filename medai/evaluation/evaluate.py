@@ -83,7 +83,8 @@ def evaluate(
     statistics = _statistics(data, len(table)) | groups_statistics(groups, data, repeat=patients.repeat)
     intervals = Intervals(patients, bootstrap(patients.cluster, statistics, replicates, seed), confidence)
     metrics: dict[str, Any] = {
-        "schema": SCHEMA, "cases": len(table), "patients": patients.to_dict(), "confidence": confidence, "seed": seed, "replicates": replicates,
+        "schema": SCHEMA, "cases": len(table), "patients": patients.to_dict(),
+        "confidence": confidence, "seed": seed, "replicates": replicates,
         "labels": {each.label.name: _metrics(each, frozen, len(table), intervals) for each in data},
         "macro": _macro(data, intervals),
         "groups": groups_metrics(groups, data, frozen, intervals), "groups_left_out": left_out,

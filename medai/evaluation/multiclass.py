@@ -34,7 +34,7 @@ def multiclass_statistics(data: LabelData, n: int) -> dict[Key, Statistic]:
 def macro_statistic(data: LabelData) -> Statistic:
     """The mean one-vs-rest AUROC and average precision of the classes that are there."""
     ranks = [rank_statistic(data.probability[:, index], data.target == index, data.rows) for index in _present(data)]
-    return macro(ranks) if ranks else lambda weights: np.full((len(weights), 2), np.nan)
+    return macro(ranks) if ranks else lambda weights: np.full((weights.shape[1], 2), np.nan)
 
 
 def multiclass_metrics(data: LabelData, n: int, intervals: Intervals) -> dict[str, Any]:

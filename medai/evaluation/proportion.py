@@ -17,7 +17,7 @@ def normal_quantile(confidence: float) -> float:
     return float(ndtri(0.5 + confidence / 2))
 
 
-def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(successes: float | int, n: float | int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's score interval (Wilson 1927).
 
     Args:

@@ -1,8 +1,9 @@
 """An evaluation on disk: `predictions.parquet`, `metrics.json` and `report.html` in one folder, written at once."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -24,7 +25,14 @@ class PixelStore(Protocol):
         """Native pixels of one case."""
 
 
-def write_results(folder: Path, evaluation: Evaluation, context: ReportContext, pixels: PixelStore | None = None, cases: pl.DataFrame | None = None) -> None:
+def write_results(
+    folder: Path,
+    evaluation: Evaluation,
+    context: ReportContext,
+    pixels: PixelStore | None = None,
+    cases: pl.DataFrame | None = None,
+    origin: Mapping[str, Any] | None = None,
+) -> None:
     """Write an evaluation in place of an older one.
 
     Args:
@@ -33,6 +41,7 @@ def write_results(folder: Path, evaluation: Evaluation, context: ReportContext, 
         context: The words around it.
         pixels: Reads the pictures of the gallery; None leaves it without pictures.
         cases: Where they lie: `case_id`, `shard`, `offset`, `length`.
+        origin: What was scored on what, for `metrics.json`.
     """
     places = None if cases is None else {row[0]: row[1:] for row in cases.select("case_id", "shard", "offset", "length").iter_rows()}
 
@@ -41,7 +50,7 @@ def write_results(folder: Path, evaluation: Evaluation, context: ReportContext, 
 
     with atomic_directory(folder, replace=True) as temporary:
         evaluation.table.write_parquet(temporary / "predictions.parquet")
-        text = json.dumps(evaluation.metrics, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(evaluation.metrics | dict(origin or {}), indent=2, ensure_ascii=False, allow_nan=False)
         (temporary / "metrics.json").write_text(text + "\n", encoding="utf-8")
         write_report(temporary / "report.html", evaluation, context, image)
 

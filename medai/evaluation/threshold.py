@@ -80,4 +80,4 @@ def _cuts(
     middle = (above + below) / 2
     middle = np.where(middle <= below, above, middle)  # neighbours so close that the middle rounds down
     usable = np.arange(len(middle)) >= (score[0] == 1)  # no threshold up to 1 excludes a probability of 1
-    return middle[usable], (above - below)[usable], np.append(0, true)[usable], np.append(0, false)[usable]
+    return middle[usable], np.round(above - below, 12)[usable], np.append(0, true)[usable], np.append(0, false)[usable]

@@ -49,7 +49,7 @@ def _labels(record: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(("Label", "Kind", "Classes", "Meaning", "Decides"), [_label_row(record, label) for label in record["labels"]])
     yield ""
     if record["thresholds"]:
-        yield f"The thresholds were frozen before any test data were looked at: {_text(record['threshold_source'])}."
+        yield f"The thresholds are fixed in the graph. They were chosen on: {_text(record['threshold_source'])}."
     method = record["calibration"].get("method")
     if method and method != "none":
         yield f"The probabilities are calibrated by {_text(method)}; see `calibration` in `package.json`."
@@ -82,7 +82,7 @@ def _accuracy(record: Mapping[str, Any]) -> Iterator[str]:
         yield from _table(("Label", "Figure", "Value", "Interval", "n", "Method"), rows)
         yield ""
         if isinstance(metrics.get("confidence"), float):
-            yield f"Intervals cover {metrics['confidence']:.0%}. A wide interval means few cases, not a modest model."
+            yield f"Intervals cover {metrics['confidence']:.0%}. The wider an interval, the fewer the cases behind it."
             yield ""
     yield "Other hospitals, machines and patients give other figures: measure on your own cases before you rely on these."
 

@@ -13,7 +13,7 @@ from torch import nn
 from medai.core.error import MedaiError
 from medai.device.package import Prediction
 from medai.device.record import OUTPUTS
-from medai.export.graph import IR_VERSION, OPSET, export_graph
+from medai.export.graph import IR_VERSION, OPSET, export_graph, on_cpu
 from medai.export.parity import LIMIT, OnnxRunner, Parity, ParityTable, TorchRunner, compare, gate, summarise
 from medai.export.record import PackageInput, package_record
 from medai.export.vector import COUNT, TOLERANCES, Vector, default_vectors
@@ -44,7 +44,7 @@ def export_package(
     output: Path,
     *,
     record: PackageInput,
-    parity_images: Iterable[tuple[str, Shaped[np.ndarray, "C H W"]]],
+    parity_images: Iterable[tuple[str, Shaped[np.ndarray, "_C _H _W"]]],
     vectors: Sequence[Vector] | None = None,
     further_parity: Callable[[ParityTable], Mapping[str, Any]] | None = None,
     replace: bool = False,
@@ -72,6 +72,22 @@ def export_package(
     output = Path(output)
     if output.exists() and not replace:
         raise MedaiError(f"{output} exists already; remove it or choose another name")
+    with on_cpu(predictor) as module:
+        return _export(module, output, record, parity_images, vectors, further_parity, replace, opset, ir_version, limit)
+
+
+def _export(
+    predictor: nn.Module,
+    output: Path,
+    record: PackageInput,
+    parity_images: Iterable[tuple[str, Shaped[np.ndarray, "_C _H _W"]]],
+    vectors: Sequence[Vector] | None,
+    further_parity: Callable[[ParityTable], Mapping[str, Any]] | None,
+    replace: bool,
+    opset: int,
+    ir_version: int,
+    limit: float,
+) -> ExportResult:
     clock = _Clock()
     model = export_graph(predictor, record.contract.channels, opset=opset, ir_version=ir_version)
     clock.lap("graph")
@@ -83,7 +99,9 @@ def export_package(
     clock.lap("parity")
     chosen = list(vectors) if vectors is not None else default_vectors(record.contract, record.labels, record.thresholds, torch)
     predictions = _answers(onnx, torch, chosen)
-    write_package(output, model, package_record(record, figures, opset, ir_version), chosen, predictions, replace=replace)
+    content = package_record(record, figures, opset, ir_version)
+    content["vectors"] = {"count": len(chosen), "origin": "phantom" if vectors is None else "given by the exporter"}
+    write_package(output, model, content, chosen, predictions, replace=replace)
     clock.lap("vectors")
     return ExportResult(output, parity, table, len(chosen), clock.seconds)
 

@@ -16,7 +16,7 @@ from medai.device.session import one_line
 if TYPE_CHECKING:
     import onnx
 
-OPSET, IR_VERSION = 18, 8  # loaded by ONNX Runtime from 1.14 on
+OPSET, IR_VERSION = 18, 8  # loaded by ONNX Runtime from 1.15 on (tried)
 LARGEST_FILE = 2**31 - 2**20  # bytes: protocol buffers end at 2 GiB
 EXAMPLE = (2, 83, 71)  # N, H, W: unlike each other and unlike any network's size, so that none is taken for fixed
 
@@ -35,7 +35,7 @@ def export_graph(predictor: nn.Module, channels: int, *, opset: int = OPSET, ir_
     """
     count, height, width = EXAMPLE
     pixels = torch.rand((count, channels, height, width), generator=torch.Generator().manual_seed(0))
-    with _quiet(), _on_cpu(predictor) as module:
+    with _quiet(), on_cpu(predictor) as module:
         try:
             program = torch.onnx.export(
                 module, (pixels,), dynamo=True, opset_version=opset, input_names=["pixels"], output_names=list(OUTPUTS),
@@ -45,7 +45,8 @@ def export_graph(predictor: nn.Module, channels: int, *, opset: int = OPSET, ir_
             model = program.model_proto
         except Exception as error:  # torch.export and the exporter raise dozens of types
             cause = error.__cause__ or error
-            raise MedaiError(f"the model does not export to ONNX: {one_line(cause)}; replace the operation that is named") from None
+            reason = one_line(cause).replace(" See the stack trace for more information.", "")
+            raise MedaiError(f"the model does not export to ONNX: {reason}; replace the operation that is named") from None
     model.ir_version = ir_version
     _clean(model)
     _check(model, opset)
@@ -96,8 +97,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _on_cpu(predictor: nn.Module) -> Iterator[nn.Module]:
-    """The module in evaluation mode on the processor; afterwards its mode and device are as before."""
+def on_cpu(predictor: nn.Module) -> Iterator[nn.Module]:
+    """The module in evaluation mode on the processor (a GPU may round to TF32); afterwards its mode and device are as before."""
     training = predictor.training
     device = next((value.device for value in [*predictor.parameters(), *predictor.buffers()]), torch.device("cpu"))
     try:

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64, Shaped
 from torch import nn
 
 from medai.core.error import MedaiError
-from medai.core.label import Label
+from medai.core.label import Label, slices_of
 from medai.device.contract import InputContract
 from medai.device.package import Prediction
 from medai.device.record import OUTPUTS
@@ -72,7 +72,7 @@ class OnnxRunner:
         self._session = open_session(model, "the exported graph", threads=threads)
 
     def __call__(self, pixels: Float32[np.ndarray, "N C H W"]) -> Prediction:
-        return Prediction(*run_session(self._session, "the exported graph", OUTPUTS, pixels))
+        return Prediction.from_outputs(run_session(self._session, "the exported graph", OUTPUTS, pixels))
 
 
 class TorchRunner:
@@ -88,7 +88,7 @@ class TorchRunner:
 
 
 def compare(
-    onnx: OnnxRunner, reference: TorchRunner, images: Iterable[tuple[str, Shaped[np.ndarray, "C H W"]]], contract: InputContract
+    onnx: OnnxRunner, reference: TorchRunner, images: Iterable[tuple[str, Shaped[np.ndarray, "_C _H _W"]]], contract: InputContract
 ) -> ParityTable:
     """Run both on every image; equal shapes that follow each other are run together.
 
@@ -140,12 +140,12 @@ def gate(parity: Parity, table: ParityTable, labels: tuple[Label, ...], threshol
     if parity.decision_flips:
         row, column = (int(index) for index in np.argwhere(table.onnx.decision != table.torch.decision)[0])
         label = labels[column]
-        near = (
-            f", probability against threshold {thresholds[label.name]:.7g}" if label.kind == "binary" and label.name in thresholds else ""
-        )
+        found, expected = (part.probability[row, slices_of(labels)[label.name]] for part in (table.onnx, table.torch))
+        near = f"probability {found.max():.7g} against {expected.max():.7g}"
+        near += f", threshold {thresholds[label.name]:.7g}" if label.kind == "binary" else ""
         raise MedaiError(
             f"no package is written: {parity.decision_flips} decisions of {parity.cases} cases flip between torch and ONNX, first "
-            f"{label.name} of case {table.case_ids[row]}{near}; put the threshold midway between two cases"
+            f"{label.name} of case {table.case_ids[row]} ({near}); put the threshold midway between two cases"
         )
 
 
@@ -155,10 +155,10 @@ def _first_bad(table: ParityTable) -> str:
 
 
 def _batches(
-    images: Iterable[tuple[str, Shaped[np.ndarray, "C H W"]]], contract: InputContract
-) -> Iterator[tuple[list[str], Float32[np.ndarray, "N C H W"]]]:
+    images: Iterable[tuple[str, Shaped[np.ndarray, "_C _H _W"]]], contract: InputContract
+) -> Iterator[tuple[list[str], Float32[np.ndarray, "_N _C _H _W"]]]:
     names: list[str] = []
-    waiting: list[Float32[np.ndarray, "C H W"]] = []
+    waiting: list[Float32[np.ndarray, "_C _H _W"]] = []
     for name, image in images:
         pixels = contract.to_input(image)
         if waiting and (pixels.shape != waiting[0].shape or len(waiting) >= BATCH_CASES or len(waiting) * pixels.size >= BATCH_PIXELS):

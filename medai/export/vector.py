@@ -14,7 +14,7 @@ from medai.device.contract import InputContract
 from medai.device.package import Prediction
 from medai.device.record import OUTPUTS
 from medai.device.tensor_proto import write_tensor
-from medai.export.vector_file import PhantomDicom, image_file
+from medai.export.vector_file import image_file
 
 COUNT = 8
 # Sizes (H, W) of the vectors: small, odd, wide, tall, and larger than the networks take.
@@ -55,7 +55,6 @@ def default_vectors(
     *,
     seed: int = 0,
     phantom_pixels: PhantomPixels | None = None,
-    phantom_dicom: PhantomDicom | None = None,
 ) -> list[Vector]:
     """Eight phantoms and a batch of three, of many sizes, within the range that the model accepts; half of them as files.
 
@@ -68,20 +67,19 @@ def default_vectors(
         predict: The model, to see how near an image is to a threshold.
         seed: Of the phantoms.
         phantom_pixels: ``(index, shape, low, high, seed) -> (C, H, W)``; by default that of `medai.source.phantom`.
-        phantom_dicom: ``(pixels, path, modality, body_part, monochrome1)`` writes a file; likewise.
 
     Raises:
         MedaiError: no phantom is accepted by the contract.
     """
-    if phantom_pixels is None or phantom_dicom is None:
-        from medai.source import phantom
+    if phantom_pixels is None:
+        from medai.source.phantom import vector as phantom
 
-        phantom_pixels, phantom_dicom = phantom_pixels or phantom.phantom_pixels, phantom_dicom or phantom.phantom_dicom
+        phantom_pixels = phantom.phantom_pixels
     vectors = []
     for number, (height, width) in enumerate([*SIZES, SIZES[1]]):
         shape, batch = (contract.channels, height, width), 3 if number == len(SIZES) else 1
         pixels = _chosen(contract, labels, thresholds, predict, _phantoms(phantom_pixels, number, shape, batch, contract, seed))
-        vectors.append(_with_file(pixels, number, contract, phantom_dicom) if batch == 1 and number % 2 else Vector(pixels))
+        vectors.append(_with_file(pixels, contract, number // 2) if batch == 1 and number % 2 else Vector(pixels))
     return vectors
 
 
@@ -108,9 +106,12 @@ def write_vectors(folder: Path, vectors: list[Vector], predictions: list[Predict
 def _phantoms(
     phantom_pixels: PhantomPixels, number: int, shape: tuple[int, int, int], batch: int, contract: InputContract, seed: int
 ) -> Iterator[Float32[np.ndarray, "N C H W"]]:
+    # A colour image that is no wider than 8 bits is one that a PNG can hold.
+    eight_bits = contract.channels == 3 and contract.low <= 0 and contract.high >= 255
+    low, high = (0.0, 255.0) if eight_bits else (contract.low, contract.high)
     for attempt in range(TRIES):
         first = (number * TRIES + attempt) * 3
-        images = [phantom_pixels(first + index, shape, contract.low, contract.high, seed=seed) for index in range(batch)]
+        images = [phantom_pixels(first + index, shape, low, high, seed=seed) for index in range(batch)]
         yield np.stack(images).astype(np.float32)
 
 
@@ -139,8 +140,8 @@ def _chosen(
     return best
 
 
-def _with_file(pixels: Float32[np.ndarray, "1 C H W"], number: int, contract: InputContract, phantom_dicom: PhantomDicom) -> Vector:
-    source, suffix = image_file(pixels[0], contract, phantom_dicom, monochrome1=number % 4 == 3)
+def _with_file(pixels: Float32[np.ndarray, "1 C H W"], contract: InputContract, number: int) -> Vector:
+    source, suffix = image_file(pixels[0], contract, number)
     return Vector(pixels, source, suffix)
 
 

@@ -41,7 +41,8 @@ def run_tasks(work: Callable[[C, T], R], context: C, tasks: Sequence[T], workers
     try:
         yield from _in_flight(pool, tasks, AHEAD * workers)
     except BrokenProcessPool:
-        raise MedaiError("a worker process died (memory full, or a crash in a decoder); run the same command again with fewer workers, it goes on where it stopped") from None
+        what = "a worker process died (memory full, or a crash in a decoder)"
+        raise MedaiError(f"{what}; run the same command again with fewer workers, it goes on where it stopped") from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -20,6 +20,7 @@ REASONS = {
     "decode-failed": "the compressed pixels cannot be decoded",
     "empty-image": "an image without pixels",
     "non-finite-pixels": "pixels that are not numbers",
+    "contradicting-instance": "the same instance as another file, with other pixels or labels",
     "duplicate-instance": "the same instance as another file",
 }
 

@@ -68,7 +68,8 @@ class UnitContext:
 
 def cut(items: pl.DataFrame) -> list[Unit]:
     """Cut a scan into units of at most 256 items and, where possible, 256 MB of files, so that a unit fills one shard."""
-    units, first, size = [], 0, 0
+    units: list[Unit] = []
+    first, size = 0, 0
     for position, more in enumerate(items["size"].to_numpy().tolist()):
         if position > first and (position - first == CASES_PER_UNIT or size + more > BYTES_PER_UNIT):
             units.append(Unit(len(units), first, items[first:position]))

@@ -81,11 +81,6 @@ class Scan:
     label_source: str
     digest: str
 
-    @property
-    def found(self) -> int:
-        """Items and label rows without an item: cases + quarantined have to add up to it, once every key is matched."""
-        return len(self.items) + len(self.refused)
-
 
 class Source(Protocol):
     """A data set's definition that can list and read its cases. It is picklable, and so are its rows."""

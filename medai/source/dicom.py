@@ -33,7 +33,8 @@ class DicomSource:
         targets: Columns of the table, or mappings: name, column, kind, classes, values, meaning.
         key: By what the table is joined: ``file`` (relative path, file name or its stem), ``patient`` (0010,0020),
             ``study`` (0020,000D), ``series`` (0020,000E) or ``instance`` (0008,0018).
-        columns: Role to column of the table: the key's own, and site, sex, age, split. A column of the role's own name need not be declared.
+        columns: Role to column of the table: the key's own, and site, sex, age, split.
+            A column of the role's own name need not be declared.
         site_pattern: Regular expression whose first group is the site.
         site_attribute: The attribute in which it is searched.
         public: Literal names in the cohort; else they are keyed and dates are shifted.
@@ -132,9 +133,16 @@ def case_record(item: str, image: DicomImage, site_pattern: str | None, site_att
         "burned_in_annotation": _code(attributes, "BurnedInAnnotation"),
     }
     return CaseRecord(
-        item, image.pixels, _text(attributes, "SOPInstanceUID") or item, _text(attributes, "PatientID"), _text(attributes, "StudyInstanceUID"),
-        _text(attributes, "SeriesInstanceUID"), _date(attributes.get("StudyDate")), acquisition, instance,
-    )  # fmt: skip
+        item=item,
+        pixels=image.pixels,
+        case=_text(attributes, "SOPInstanceUID") or item,
+        patient=_text(attributes, "PatientID"),
+        study=_text(attributes, "StudyInstanceUID"),
+        series=_text(attributes, "SeriesInstanceUID"),
+        study_date=_date(attributes.get("StudyDate")),
+        acquisition=acquisition,
+        instance=instance,
+    )
 
 
 def _text(attributes: Mapping[str, Any], keyword: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,19 @@ from medai.core.error import MedaiError, Refusal
 from medai.core.file import hash_file
 from medai.core.label import Label
 from medai.core.picture import PICTURE_SUFFIXES, read_picture
-from medai.source.base import PERSON_SCHEMA, REFUSED_SCHEMA, CaseRecord, RefusedItem, Scan, digest, existing, refused_frame
+from medai.source.base import PERSON_SCHEMA, CaseRecord, RefusedItem, Scan, digest, existing, refused_frame
 from medai.source.listing import list_files
 from medai.source.table import annotate, find_table, match_files, need_column, read_table, role_columns
 from medai.source.target import Target, order_classes, parse_targets
 
-FOLDER = "folder"  # the raw column of a folder-per-class data set
+FOLDER = "class folder"  # the raw column of a folder-per-class data set
 DEFAULT_LABEL = "label"
+NOT_A_PICTURE = f"not a picture by its name; pictures end in {', '.join(sorted(PICTURE_SUFFIXES))}"
 
 
 @dataclass(frozen=True)
 class ImagesSource:
-    """Pictures (PNG, JPEG, TIFF, BMP, npy) in a folder.
+    r"""Pictures (PNG, JPEG, TIFF, BMP, npy) in a folder.
 
     Without a table the first folder below `path` is the class, and above it a folder `train`, `val` or `test` is the split.
 
@@ -45,7 +46,7 @@ class ImagesSource:
         channels: What a network should take by default; None: what the images have.
 
     Example:
-        >>> ImagesSource(name="cxr", path="train", patient_pattern=r"(person\\d+)_").scan().labels[0].classes
+        >>> ImagesSource(name="cxr", path="train", patient_pattern=r"(person\d+)_").scan().labels[0].classes
         ('NORMAL', 'PNEUMONIA')
     """
 
@@ -68,10 +69,10 @@ class ImagesSource:
         table = find_table(self.labels, folder)
         items = list_files(self.path, leave_out=table)
         pictures = items["item"].str.to_lowercase().str.extract(r"(\.[^./]*)$").is_in(list(PICTURE_SUFFIXES)).fill_null(False)
-        strange = refused_frame(items.filter(~pictures)["item"], "not-a-picture", f"not a picture by its name; pictures end in {', '.join(sorted(PICTURE_SUFFIXES))}")
-        targets = parse_targets(self.targets)
-        listed = items.filter(pictures)
-        annotations, labels, refused = _from_table(table, listed, targets, self.columns) if table else _from_folders(listed, targets, folder)
+        strange = refused_frame(items.filter(~pictures)["item"], "not-a-picture", NOT_A_PICTURE)
+        listed, targets = items.filter(pictures), parse_targets(self.targets)
+        known = _from_table(table, listed, targets, self.columns) if table else _from_folders(listed, targets, folder)
+        annotations, labels, refused = known
         annotations = annotations.with_columns(
             patient=pl.coalesce("patient", _extract(annotations["key"].str.extract(r"([^/]*)$"), self.patient_pattern, "patient_pattern")),
             site=pl.coalesce("site", _extract(annotations["key"], self.site_pattern, "site_pattern")),
@@ -121,20 +122,28 @@ def _from_folders(listed: pl.DataFrame, targets: tuple[Target, ...], folder: Pat
     tops = set(parts.list.first().filter(parts.list.len() > 1).str.to_lowercase().to_list())
     depth = 1 if tops and tops <= set(SOURCE_SPLITS) else 0
     inside = parts.list.len() > depth + 1
-    keys = listed["item"].filter(inside)
     classes = parts.filter(inside).list.get(depth).alias(FOLDER)
-    names = order_classes(classes.unique().to_list())
-    if len(names) < 2:
-        raise MedaiError(f"{folder} has {'no class folders' if not names else f'the class folder {names[0]!r} alone'}; put the images of each class in a folder of its own, or give dataset.labels=…")
-    target = targets[0] if targets else Target(DEFAULT_LABEL, FOLDER)
-    label = Label(target.name, "binary" if len(names) == 2 else "multiclass", tuple(names)) if not (target.classes or target.values) else target.label(classes)
-    values = target.indices(classes, label, f"{folder} (class folders):").alias(f"label.{label.name}")
-    splits = parts.filter(inside).list.first().str.to_lowercase().replace_strict(SOURCE_SPLITS, default=None, return_dtype=pl.String) if depth else None
-    annotations = pl.DataFrame([keys.alias("key"), values]).with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in PERSON_SCHEMA.items())
-    if splits is not None:
-        annotations = annotations.with_columns(split=splits)
+    target, label = _folder_label(classes, targets, folder)
+    values = target.indices(classes, label, f"{folder},").alias(f"label.{label.name}")
+    nothing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in PERSON_SCHEMA.items()]
+    annotations = listed["item"].filter(inside).alias("key").to_frame().with_columns(values, *nothing)
+    if depth:
+        tops_inside = parts.filter(inside).list.first().str.to_lowercase()
+        annotations = annotations.with_columns(split=tops_inside.replace_strict(SOURCE_SPLITS, return_dtype=pl.String))
     outside = refused_frame(listed["item"].filter(~inside), "no-class-folder", "the picture lies in no class folder")
-    return annotations, (label,), pl.concat([REFUSED_SCHEMA.to_frame(), outside])
+    return annotations, (label,), outside
+
+
+def _folder_label(classes: pl.Series, targets: tuple[Target, ...], folder: Path) -> tuple[Target, Label]:
+    """The target of a folder-per-class data set, and its label: the folders' names are the classes where nothing else is said."""
+    names = order_classes(classes.unique().to_list())
+    target = replace(targets[0], column=FOLDER) if targets else Target(DEFAULT_LABEL, FOLDER)
+    if len(names) < 2 and not (names and (target.classes or target.values)):
+        got = f"the class folder {names[0]!r} alone" if names else "no class folders"
+        raise MedaiError(f"{folder} has {got}; put the images of each class in a folder of its own, or give dataset.labels=…")
+    if target.classes or target.values:
+        return target, target.label(classes)
+    return target, Label(target.name, target.kind or ("binary" if len(names) == 2 else "multiclass"), tuple(names), target.meaning)
 
 
 def _extract(names: pl.Series, pattern: str | None, key: str) -> pl.Series:

@@ -70,8 +70,7 @@ class NpzSource:
         for name in array_headers(path):
             target = scratch / f"{name}.npy"
             if name.endswith("_images") and not target.exists():
-                with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as packed, atomic_file(target) as temporary, open(temporary, "wb") as out:
-                    shutil.copyfileobj(packed, out, 1 << 20)
+                _unpack(path, f"{name}.npy", target)
         return replace(self, unpacked=str(scratch))
 
     def read(self, rows: pl.DataFrame) -> Iterator[CaseRecord | RefusedItem]:
@@ -83,6 +82,16 @@ class NpzSource:
             picture = np.asarray(maps[array][index])
             pixels = picture[None] if picture.ndim == 2 else np.moveaxis(picture, -1, 0)
             yield CaseRecord(item, np.ascontiguousarray(pixels), item)
+
+
+def _unpack(path: Path, member: str, target: Path) -> None:
+    with (
+        atomic_file(target) as temporary,
+        zipfile.ZipFile(path) as archive,
+        archive.open(member) as packed,
+        open(temporary, "wb") as out,
+    ):
+        shutil.copyfileobj(packed, out, 1 << 20)
 
 
 def array_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -108,7 +117,8 @@ def array_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]
 def _items(path: Path, split: str, headers: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> pl.DataFrame:
     shape, dtype = headers[f"{split}_images"]
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[-1] not in (1, 3)) or dtype.kind not in "buif":
-        raise MedaiError(f"{path}: {split}_images has shape {shape} and dtype {dtype}; expected (N, H, W) or (N, H, W, 3), since volumes are not read yet")
+        got = f"{path}: {split}_images has shape {shape} and dtype {dtype}"
+        raise MedaiError(f"{got}; expected numbers of shape (N, H, W) or (N, H, W, 3), since volumes are not read yet")
     size = int(np.prod(shape[1:])) * dtype.itemsize
     frame = pl.select(pl.int_range(shape[0], dtype=pl.Int64).alias("index"))
     return frame.select(
@@ -127,7 +137,8 @@ def _labels(path: Path, split: str, headers: dict[str, tuple[tuple[int, ...], np
         labels = np.asarray(archive[name])
     labels = labels.reshape(len(labels), -1)
     if labels.shape != (images, count):
-        raise MedaiError(f"{path}: {name} has shape {labels.shape}, but there are {images} images and {count} targets; give dataset.targets one entry a column")
+        got = f"{path}: {name} has shape {labels.shape}, but there are {images} images and {count} targets"
+        raise MedaiError(f"{got}; give dataset.targets one entry a column")
     return labels
 
 

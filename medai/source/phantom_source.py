@@ -60,7 +60,8 @@ class PhantomSource:
     workers: int | None = None
 
     def scan(self) -> Scan:
-        from medai.source.phantom.write import PhantomSettings, write_phantom
+        from medai.source.phantom.simulate import PhantomSettings
+        from medai.source.phantom.write import write_phantom
 
         if not self.path:
             raise MedaiError("dataset.path is not set; give dataset.path=… (the folder where the images are written)")
@@ -77,4 +78,4 @@ class PhantomSource:
         return self._files().read(rows)
 
     def _files(self) -> DicomSource:
-        return DicomSource(self.name, self.path, labels=TABLE if self.path is None else str(Path(self.path) / TABLE), targets=self.targets, split=self.split)
+        return DicomSource(self.name, self.path, labels=str(Path(self.path or "") / TABLE), targets=self.targets, split=self.split)

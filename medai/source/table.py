@@ -70,7 +70,9 @@ def need_column(frame: pl.DataFrame, column: str, who: str, path: Path) -> None:
         raise MedaiError(f"{path} has no column {column!r} ({who}); its columns: {', '.join(frame.columns)}")
 
 
-def annotate(frame: pl.DataFrame, roles: Mapping[str, str], targets: Sequence[Target], key: str, path: Path) -> tuple[pl.DataFrame, tuple[Label, ...]]:
+def annotate(
+    frame: pl.DataFrame, roles: Mapping[str, str], targets: Sequence[Target], key: str, path: Path
+) -> tuple[pl.DataFrame, tuple[Label, ...]]:
     """The table in the columns of `Scan.annotations`, a row a key.
 
     Raises:
@@ -79,7 +81,8 @@ def annotate(frame: pl.DataFrame, roles: Mapping[str, str], targets: Sequence[Ta
     for target in targets:
         need_column(frame, target.column, f"target {target.name!r}", path)
     labels = tuple(target.label(frame[target.column]) for target in targets)
-    values = [target.indices(frame[target.column], label, str(path)).alias(f"label.{label.name}") for target, label in zip(targets, labels, strict=True)]
+    pairs = zip(targets, labels, strict=True)
+    values = [target.indices(frame[target.column], label, str(path)).alias(f"label.{label.name}") for target, label in pairs]
     table = pl.DataFrame([as_text(frame[key], empty=("",)).alias("key"), *values, *_person(frame, roles, path)])
     nameless = table["key"].is_null().arg_true()
     if len(nameless):
@@ -87,7 +90,8 @@ def annotate(frame: pl.DataFrame, roles: Mapping[str, str], targets: Sequence[Ta
     table = table.unique(maintain_order=True)
     twice = table.filter(table["key"].is_duplicated())
     if len(twice):
-        raise MedaiError(f"{path} has several rows that differ for {key} = {twice['key'][0]!r}; give one row for each, or join by another key")
+        got = f"{path} has several rows that differ for {key} = {twice['key'][0]!r}"
+        raise MedaiError(f"{got}; give one row for each, or join by another key")
     return table, labels
 
 
@@ -102,7 +106,8 @@ def _person(frame: pl.DataFrame, roles: Mapping[str, str], path: Path) -> list[p
         raise MedaiError(f"{path} row {bad[0] + 1}: the split is {split[bad[0]]!r}; allowed: train, validation, test")
     sex = texts("sex").str.to_lowercase().replace_strict(list(SEXES), list(SEXES.values()), default=None, return_dtype=pl.String)
     years = texts("age").str.extract(r"^0*(\d+(?:\.\d+)?)\s*[Yy]?$").cast(pl.Float64).clip(0, OLDEST_YEARS)
-    return [texts("patient").alias("patient"), texts("site").alias("site"), sex.alias("sex"), years.alias("age_years"), known.alias("split")]
+    columns = {"patient": texts("patient"), "site": texts("site"), "sex": sex, "age_years": years, "split": known}
+    return [series.alias(name) for name, series in columns.items()]
 
 
 def match_files(annotations: pl.DataFrame, items: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
@@ -124,12 +129,13 @@ def match_files(annotations: pl.DataFrame, items: pl.Series) -> tuple[pl.DataFra
         doubled = hit.filter(hit["key"].is_duplicated())
         if len(doubled):
             both = ", ".join(doubled.filter(pl.col("key") == doubled["key"][0])["item"].head(2))
-            raise MedaiError(f"the label table names the file {doubled['key'][0]!r}, which fits several ({both}); give paths relative to dataset.path")
+            got = f"the label table names the file {doubled['key'][0]!r}, which fits several ({both})"
+            raise MedaiError(f"{got}; give paths relative to dataset.path")
         matched.append(hit)
         rows = rows.join(hit, on="key", how="anti", maintain_order="left")
-        names = names.join(hit, on="item", how="anti", maintain_order="left")
     found = pl.concat(matched)
     twice = found.filter(found["item"].is_duplicated())
     if len(twice):
-        raise MedaiError(f"the label table names the file {twice['item'][0]!r} in several rows ({', '.join(twice['key'].head(2))}); give one row for each file")
+        got = f"the label table names the file {twice['item'][0]!r} in several rows"
+        raise MedaiError(f"{got}; give one row for each file")
     return found.drop("key").rename({"item": "key"}).select(annotations.columns), rows["key"]

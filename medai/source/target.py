@@ -55,7 +55,8 @@ class Target:
         bad = (texts.is_not_null() & indices.is_null()).arg_true()
         if len(bad):
             allowed = ", ".join(self.values) if self.values else f"{', '.join(label.classes)} (or 0 to {len(label.classes) - 1})"
-            raise MedaiError(f"{where} row {bad[0] + 1}: {self.column!r} is {texts[bad[0]]!r}; allowed for the label {self.name!r}: {allowed}")
+            got = f"{where} row {bad[0] + 1}: {self.column!r} is {texts[bad[0]]!r}"
+            raise MedaiError(f"{got}; allowed for the label {self.name!r}: {allowed}")
         return indices.alias(self.name)
 
     def _meanings(self, label: Label) -> dict[str, int]:
@@ -95,13 +96,21 @@ def _parse(entry: Any) -> Target:
         raise MedaiError(f"an entry of dataset.targets {wrong}; allowed: {', '.join(SETTINGS)}")
     name = str(entry["name"])
     if name in RESERVED:
-        raise MedaiError(f"the label name {name!r} is a column of the case table; name it otherwise, e.g. {{name: {name}_label, column: {name}}}")
+        other = f"{{name: {name}_label, column: {name}}}"
+        raise MedaiError(f"the label name {name!r} is a column of the case table; name it otherwise, e.g. {other}")
     classes = entry.get("classes")
     values = {_key(key): str(value) for key, value in (entry.get("values") or {}).items()}
     if classes is not None and set(values.values()) - set(map(str, classes)):
         wrong = sorted(set(values.values()) - set(map(str, classes)))[0]
         raise MedaiError(f"dataset.targets.{name}.values leads to {wrong!r}, which is not one of the classes {list(classes)}")
-    return Target(name, str(entry.get("column") or name), entry.get("kind"), tuple(map(str, classes)) if classes else None, values, str(entry.get("meaning") or ""))
+    return Target(
+        name=name,
+        column=str(entry.get("column") or name),
+        kind=entry.get("kind"),
+        classes=tuple(map(str, classes)) if classes else None,
+        values=values,
+        meaning=str(entry.get("meaning") or ""),
+    )
 
 
 def _key(value: Any) -> str:

@@ -9,7 +9,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Shaped
@@ -32,9 +32,8 @@ def pack(pixels: Shaped[np.ndarray, "C H W"]) -> bytes:
     import blosc2
 
     plain = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("<"), copy=False))
-    payload = blosc2.compress2(
-        plain.tobytes(), codec=blosc2.Codec.ZSTD, clevel=1, typesize=plain.itemsize, filters=[blosc2.Filter.SHUFFLE], nthreads=1, blocksize=BLOCK_BYTES
-    )
+    how: dict[str, Any] = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE], "nthreads": 1}
+    payload: bytes = blosc2.compress2(plain.tobytes(), typesize=plain.itemsize, blocksize=BLOCK_BYTES, **how)
     dtype = plain.dtype.str.encode()
     bare = HEADER.pack(MAGIC, dtype, *plain.shape, len(payload), b"\0" * 8)
     return HEADER.pack(MAGIC, dtype, *plain.shape, len(payload), _checksum(bare, payload)) + payload

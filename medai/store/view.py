@@ -104,16 +104,17 @@ class View:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the stored values."""
-        return np.dtype(self.meta["dtype"])
+        dtype: np.dtype[Any] = np.dtype(self.meta["dtype"])
+        return dtype
 
     @property
     def scale(self) -> float:
-        """value = stored * scale + offset."""
+        """Of what is stored: value = stored * scale + offset."""
         return float(self.meta["scale"])
 
     @property
     def offset(self) -> float:
-        """value = stored * scale + offset."""
+        """Of what is stored: value = stored * scale + offset."""
         return float(self.meta["offset"])
 
     @property

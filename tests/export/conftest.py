@@ -4,10 +4,8 @@ A network fresh from its initialisation gives nearly the same output for every i
 the statistics of its batch norm are gathered, and its last layer is scaled and centred on the images that it is tested with.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from torch import nn
 
 from medai.core.label import Label
 from medai.device.contract import InputContract
+from medai.export import export
 from medai.export.export import ExportResult, export_package
 from medai.export.graph import export_graph
 from medai.export.record import PackageInput
@@ -104,15 +103,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _small_phantoms() -> Iterator[None]:
-    """The vectors of these tests are made of the phantoms above."""
-    patch = pytest.MonkeyPatch()
-    patch.setitem(sys.modules, "medai.source.phantom.pixels", SimpleNamespace(phantom_pixels=phantom_pixels))
-    yield
-    patch.undo()
-
-
 @pytest.fixture(scope="session")
 def predictor() -> Predictor:
     return make_predictor()
@@ -125,10 +115,12 @@ def graph(predictor: Predictor) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def exported(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
-    """Its package."""
+def exported(predictor: Predictor, graph: bytes, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    """Its package, of the graph that is there already."""
     output = tmp_path_factory.mktemp("exported") / "phantom-tiny"
-    return export_package(predictor, output, record=make_input(), parity_images=make_images(20))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "export_graph", lambda *arguments, **keywords: graph)
+        return export_package(predictor, output, record=make_input(), parity_images=make_images(20))
 
 
 @pytest.fixture(scope="session")

@@ -104,7 +104,7 @@ def test_further_parity_sees_the_outputs_and_is_recorded(predictor: Predictor, o
 
 
 def test_a_colour_model_has_png_sources(build: Callable[..., Predictor], output: Path, given: PackageInput, images: Images) -> None:
-    colour = replace(given, contract=InputContract(3, 0.0, 255.0))
+    colour = replace(given, contract=InputContract(3, -63.75, 318.75))
     pictures = [(name, np.clip(np.abs(image) / 12, 0, 255)) for name, image in images(2, channels=3)]
     export_package(build(channels=3), output, record=colour, parity_images=pictures)
     assert {vector.source for vector in verify(output, write=lambda line: None).vectors} == {"", "source.png"}

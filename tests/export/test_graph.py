@@ -54,18 +54,12 @@ def test_other_intensities_and_channels_export(
     build: Callable[..., Predictor], phantom: Callable[..., np.ndarray], method: str, channels: int, network_channels: int
 ) -> None:
     predictor = build(channels=network_channels, method=method)
-    pixels = np.stack([phantom(index, (channels, 60, 75), 0, 255) for index in range(2)])
-    found = OnnxRunner(export_graph(predictor, channels), threads=1)(pixels)
-    np.testing.assert_allclose(found.probability, TorchRunner(predictor)(pixels).probability, rtol=0, atol=1e-5)
-
-
-def test_exporting_leaves_the_module_as_it_was(build: Callable[..., Predictor]) -> None:
-    predictor = build()
     before = {name: value.clone() for name, value in predictor.state_dict().items()}
-    predictor.train()
-    export_graph(predictor, 1)
-    assert predictor.training
+    pixels = np.stack([phantom(index, (channels, 60, 75), 0, 255) for index in range(2)])
+    found = OnnxRunner(export_graph(predictor.train(), channels), threads=1)(pixels)
+    assert predictor.training, "the export changed the mode"
     assert all(torch.equal(value, before[name]) for name, value in predictor.state_dict().items())
+    np.testing.assert_allclose(found.probability, TorchRunner(predictor)(pixels).probability, rtol=0, atol=1e-5)
 
 
 def test_an_operation_that_does_not_export_ends_in_one_line() -> None:

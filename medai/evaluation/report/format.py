@@ -24,4 +24,6 @@ def interval(figure: Mapping[str, Any], key: str, confidence: float) -> str:
     """The interval in words, e.g. ``95% CI 0.978-0.993``."""
     if figure["low"] is None:
         return T["no_interval"]
-    return T["interval"].format(confidence=confidence * 100, low=number(figure["low"], key).removesuffix("%"), high=number(figure["high"], key))
+    return T["interval"].format(
+        confidence=confidence * 100, low=number(figure["low"], key).removesuffix("%"), high=number(figure["high"], key)
+    )

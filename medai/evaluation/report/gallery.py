@@ -16,6 +16,7 @@ from medai.evaluation.table import LabelData
 
 Images = Callable[[str], Shaped[np.ndarray, "C H W"] | None]
 LONGEST_SIDE = 288
+LONGEST_NAME = 24
 PERCENTILES = (0.5, 99.5)
 
 
@@ -25,11 +26,13 @@ class Picture:
 
     Attributes:
         case_id: Key of the case.
+        name: The key, cut short where it is a long hash.
         lines: Captions below it.
         data: PNG as a data URI, or None where the image is not at hand.
     """
 
     case_id: str
+    name: str
     lines: tuple[str, ...]
     data: str | None
 
@@ -50,11 +53,11 @@ def binary_galleries(evaluation: Evaluation, data: LabelData, most: int, images:
     alarms = _first(probability, ~truth & called, most)
 
     def pictures(places: list[int]) -> tuple[Picture, ...]:
-        return tuple(_picture(evaluation.table, int(data.rows[i]), (f"{probability[i]:.3f}",), images) for i in places)
+        return tuple(_picture(evaluation.table, int(data.rows[i]), (_probability(probability[i]),), images) for i in places)
 
     return (
-        Gallery(T["false_negatives"].format(positive=spoken(name)), pictures(missed)),
-        Gallery(T["false_positives"].format(negative=spoken(name)), pictures(alarms)),
+        Gallery(T["false_negatives"].format(label=spoken(name)), pictures(missed)),
+        Gallery(T["false_positives"].format(label=spoken(name)), pictures(alarms)),
     )
 
 
@@ -66,7 +69,7 @@ def multiclass_galleries(evaluation: Evaluation, data: LabelData, most: int, ima
     for i in places:
         truth, call = data.label.classes[data.target[i]], data.label.classes[called[i]]
         caption = T["gallery_caption"].format(truth=spoken(truth), called=spoken(call))
-        pictures.append(_picture(evaluation.table, int(data.rows[i]), (f"{top[i]:.3f}", caption), images))
+        pictures.append(_picture(evaluation.table, int(data.rows[i]), (caption, _probability(top[i])), images))
     return (Gallery(T["errors"], tuple(pictures)),)
 
 
@@ -90,7 +93,12 @@ def window(image: Shaped[np.ndarray, "C H W"]) -> UInt8[np.ndarray, "C H W"]:
     low, high = np.percentile(values, PERCENTILES)
     if high <= low:
         low, high = float(values.min()), float(values.max())
-    return np.clip((values - low) / max(float(high - low), 1e-6) * 255, 0, 255).round().astype(np.uint8)
+    stretched = (values - low) / max(float(high - low), 1e-6) * 255
+    return np.asarray(stretched.clip(0, 255).round(), dtype=np.uint8)
+
+
+def _probability(value: float) -> str:
+    return T["gallery_probability"].format(value=f"{value:.3f}")
 
 
 def _first(score: Float[np.ndarray, " n"], chosen: Bool[np.ndarray, " n"], most: int) -> list[int]:
@@ -101,5 +109,8 @@ def _first(score: Float[np.ndarray, " n"], chosen: Bool[np.ndarray, " n"], most:
 def _picture(table: pl.DataFrame, row: int, lines: tuple[str, ...], images: Images | None) -> Picture:
     case_id = str(table["case_id"][row])
     site = table["site"][row] if "site" in table.columns else None
+    if site is not None:
+        lines = (*lines[:-1], f"{lines[-1]} \u00b7 {site}")
     image = images(case_id) if images is not None else None
-    return Picture(case_id, (*lines, str(site)) if site is not None else lines, None if image is None else png(image))
+    name = case_id if len(case_id) <= LONGEST_NAME else f"{case_id[: LONGEST_NAME // 2]}\u2026"
+    return Picture(case_id, name, lines, None if image is None else png(image))

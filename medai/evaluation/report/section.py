@@ -16,6 +16,7 @@ from medai.evaluation.report.svg import interval_bar, scale
 from medai.evaluation.report.text import ENGLISH as T
 from medai.evaluation.table import LabelData, label_data
 
+EMPTY = Markup("")
 BINARY_FIGURES = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "prevalence", "ece", "mce", "brier")
 MULTICLASS_FIGURES = ("accuracy", "macro_auroc", "quadratic_kappa", "mean_absolute_error", "ece", "brier")
 CARDS = {
@@ -27,9 +28,10 @@ CARDS = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot with its heading and the line below it."""
+    """One plot with its heading, the figure that belongs to it, and the line below it."""
 
     heading: str
+    caption: str
     note: str
     svg: Markup
 
@@ -40,7 +42,7 @@ class Row:
 
     name: str
     cells: tuple[str, ...]
-    bar: Markup = Markup("")
+    bar: Markup = EMPTY
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Table:
     rows: tuple[Row, ...]
     bar_heading: str = ""
     note: str = ""
-    scale: Markup = Markup("")
+    scale: Markup = EMPTY
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Matrix:
 
     classes: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[int, float, bool], ...]], ...]
+    note: str
 
 
 @dataclass(frozen=True)
@@ -101,25 +104,30 @@ def section(evaluation: Evaluation, name: str, most_pictures: int, images: Image
     forests += [_group_forest(evaluation, name, column) for column, rows in evaluation.metrics["groups"].items() if len(rows) > 1]
     keys = BINARY_FIGURES if label.kind == "binary" else MULTICLASS_FIGURES
     figures = _figures(record, [key for key in keys if key in record], evaluation.metrics["confidence"])
-    return Section(spoken(name), label.meaning, panels, matrix(label.classes, table), figures, tuple(forests), galleries)
+    return Section(
+        spoken(name), label.meaning, panels, matrix(label.classes, table, record.get("threshold")), figures, tuple(forests), galleries
+    )
 
 
 def cards(evaluation: Evaluation) -> tuple[Card, ...]:
     """The key figures: of the only label, or the means over all."""
     metrics = evaluation.metrics
-    if metrics["macro"]:
-        chosen = {f"macro_{key}": figure for key, figure in metrics["macro"].items()}
-    else:
+    if not metrics["macro"]:
         record = next(iter(metrics["labels"].values()))
-        chosen = {key: record[key] for key in CARDS[record["kind"]]}
-    return tuple(card(key, figure, metrics["confidence"]) for key, figure in chosen.items())
+        return tuple(card(T[key], key, record[key], metrics["confidence"]) for key in CARDS[record["kind"]])
+    shown = [(T[f"macro_{key}"], key, figure) for key, figure in metrics["macro"].items()]
+    areas = {name: record["auroc"] for name, record in metrics["labels"].items() if record["kind"] == "binary" and not record["warning"]}
+    ranked = sorted(areas, key=lambda name: float(areas[name]["value"]))
+    ends = (("lowest_auroc", ranked[0]), ("highest_auroc", ranked[-1])) if len(ranked) > 1 else ()
+    shown += [(T[text].format(label=spoken(name)), "auroc", areas[name]) for text, name in ends]
+    return tuple(card(*each, metrics["confidence"]) for each in shown)
 
 
-def card(key: str, figure: dict[str, Any], confidence: float) -> Card:
+def card(name: str, key: str, figure: dict[str, Any], confidence: float) -> Card:
     """A key figure with its interval on a scale from 0 to 1."""
     said = figure.get("reason", "") if figure["value"] is None else interval(figure, key, confidence)
     bar = "" if key == "mean_absolute_error" else interval_bar(figure["low"], figure["value"], figure["high"])
-    return Card(T[key], number(figure["value"], key), said, Markup(bar))
+    return Card(name, number(figure["value"], key), said, Markup(bar))
 
 
 def overview(evaluation: Evaluation) -> Table:
@@ -134,13 +142,14 @@ def overview(evaluation: Evaluation) -> Table:
     return _forest(T["overview"], columns, rows, "auroc", None)
 
 
-def matrix(classes: tuple[str, ...], counts: list[list[int]]) -> Matrix:
+def matrix(classes: tuple[str, ...], counts: list[list[int]], threshold: float | None) -> Matrix:
     """Counts with the share of their row."""
     rows = []
     for truth, row in enumerate(counts):
         total = max(1, sum(row))
         rows.append((spoken(classes[truth]), tuple((count, count / total, truth == called) for called, count in enumerate(row))))
-    return Matrix(tuple(spoken(name) for name in classes), tuple(rows))
+    at = "" if threshold is None else T["at_threshold"].format(threshold=f"{threshold:.3g}")
+    return Matrix(tuple(spoken(name) for name in classes), tuple(rows), T["confusion_note"].format(threshold=at))
 
 
 def short(figure: dict[str, Any], key: str) -> str:
@@ -149,24 +158,22 @@ def short(figure: dict[str, Any], key: str) -> str:
 
 
 def _binary_panels(data: LabelData, record: dict[str, Any]) -> tuple[Panel, ...]:
-    truth, panels = data.target == 1, []
+    probability, truth = data.probability, data.target == 1
     if len(truth) == 0:
         return ()
+    sensitivity, specificity, positive = (record[key]["value"] for key in ("sensitivity", "specificity", "ppv"))
+    panels = []
     if not absent_class(truth):
-        point = record["sensitivity"]["value"], record["specificity"]["value"]
-        caption = f"{T['auroc']} {number(record['auroc']['value'])}"
-        panels.append(Panel(T["roc"], T["roc_note"], Markup(plot.roc_plot(data.probability, truth, caption, point))))
+        svg = plot.roc_plot(probability, truth, (sensitivity, specificity))
+        panels.append(_panel("roc", record, "auroc", T["roc_note"], svg))
     if truth.any():
-        positive = record["ppv"]["value"]
-        precision = None if positive is None else (record["sensitivity"]["value"], positive)
-        caption = f"{T['average_precision']} {number(record['average_precision']['value'])}"
-        svg = plot.precision_recall_plot(data.probability, truth, caption, precision)
-        panels.append(Panel(T["precision_recall"], T["precision_recall_note"], Markup(svg)))
-    caption = f"{T['ece']} {number(record['ece']['value'])}"
-    panels.append(Panel(T["reliability"], T["reliability_note"], Markup(plot.reliability_plot(data.probability, truth, caption))))
+        svg = plot.precision_recall_plot(probability, truth, None if positive is None else (sensitivity, positive))
+        note = T["precision_recall_note"].format(value=number(record["prevalence"]["value"], "prevalence"))
+        panels.append(_panel("precision_recall", record, "average_precision", note, svg))
+    panels.append(_panel("reliability", record, "ece", T["reliability_note"], plot.reliability_plot(probability, truth)))
     names = spoken(data.label.classes[0]), spoken(data.label.classes[1])
-    svg = plot.distribution_plot(data.probability, truth, record["threshold"], names)
-    return (*panels, Panel(T["distribution"], T["distribution_note"], Markup(svg)))
+    svg = plot.distribution_plot(probability, truth, record["threshold"], names)
+    return (*panels, Panel(T["distribution"], "", T["distribution_note"], Markup(svg)))
 
 
 def _multiclass_panels(data: LabelData, record: dict[str, Any]) -> tuple[Panel, ...]:
@@ -175,12 +182,15 @@ def _multiclass_panels(data: LabelData, record: dict[str, Any]) -> tuple[Panel, 
         truth = data.target == index
         if not absent_class(truth):
             caption = f"{T['auroc']} {number(of_class['auroc']['value'])}"
-            panels.append(Panel(spoken(name), "", Markup(plot.roc_plot(data.probability[:, index], truth, caption))))
+            panels.append(Panel(spoken(name), caption, T["roc_rest_note"], Markup(plot.roc_plot(data.probability[:, index], truth))))
     if len(data.rows):
         top, right = data.probability.max(axis=1), data.probability.argmax(axis=1) == data.target
-        caption = f"{T['ece']} {number(record['ece']['value'])}"
-        panels.append(Panel(T["reliability"], "", Markup(plot.reliability_plot(top, right, caption))))
+        panels.append(_panel("reliability", record, "ece", T["reliability_top_note"], plot.reliability_plot(top, right)))
     return tuple(panels)
+
+
+def _panel(heading: str, record: dict[str, Any], key: str, note: str, svg: str) -> Panel:
+    return Panel(T[heading], f"{T[key]} {number(record[key]['value'])}", note, Markup(svg))
 
 
 def _figures(record: dict[str, Any], keys: list[str], confidence: float) -> Table:
@@ -214,21 +224,29 @@ def _group_forest(evaluation: Evaluation, name: str, column: str) -> Table:
 def _classes_forest(record: dict[str, Any], confidence: float) -> Table:
     rows = []
     for name, of_class in record["classes"].items():
-        cells = _cell(of_class["auroc"], "auroc", confidence), *(short(of_class[key], key) for key in ("average_precision", "sensitivity", "ppv"))
+        cells = (
+            _cell(of_class["auroc"], "auroc", confidence),
+            *(short(of_class[key], key) for key in ("average_precision", "sensitivity", "ppv")),
+        )
         rows.append((Row(spoken(name), (f"{of_class['events']:,}", *cells)), of_class["auroc"]))
     columns = (T["class"], T["cases"], T["auroc"], T["average_precision"], T["sensitivity"], T["ppv_short"])
-    return _forest(T["by_group"].format(column=T["class"].lower()), columns, rows, "auroc", record["macro_auroc"]["value"])
+    return _forest(T["by_group"].format(column=T["class"].lower()), columns, rows, "auroc", record["macro_auroc"]["value"], T["class_note"])
 
 
 def _cell(figure: dict[str, Any], key: str, confidence: float) -> str:
     if figure["value"] is None or figure["low"] is None:
         return short(figure, key)
-    return f"{number(figure['value'], key).removesuffix('%')} ({number(figure['low'], key).removesuffix('%')}\u2013{number(figure['high'], key)})"
+    low = number(figure["low"], key).removesuffix("%")
+    return f"{number(figure['value'], key)} ({low}\u2013{number(figure['high'], key)})"
 
 
-def _forest(heading: str, columns: tuple[str, ...], rows: list[tuple[Row, dict[str, Any]]], key: str, mark: float | None, note: str = "") -> Table:
+def _forest(
+    heading: str, columns: tuple[str, ...], rows: list[tuple[Row, dict[str, Any]]], key: str, mark: float | None, note: str = ""
+) -> Table:
     """A table whose rows carry their figure's interval on one common scale."""
     ends = [figure["value"] if figure["low"] is None else figure["low"] for _, figure in rows if figure["value"] is not None]
     span = (min(0.9, math.floor(min(ends, default=0.0) * 10 + 1e-9) / 10), 1.0)
-    drawn = tuple(Row(row.name, row.cells, Markup(interval_bar(figure["low"], figure["value"], figure["high"], span, mark))) for row, figure in rows)
+    drawn = tuple(
+        Row(row.name, row.cells, Markup(interval_bar(figure["low"], figure["value"], figure["high"], span, mark))) for row, figure in rows
+    )
     return Table(heading, columns, drawn, T[key], note, Markup(scale(span)))

@@ -86,7 +86,9 @@ def _point(label: str, record: Mapping[str, Any], confidence: float, context: Re
 
 def _macro(metrics: Mapping[str, Any], context: ReportContext) -> list[str]:
     confidence = metrics["confidence"]
-    known = {name: record for name, record in metrics["labels"].items() if record["kind"] == "binary" and record["auroc"]["value"] is not None}
+    known = {
+        name: record for name, record in metrics["labels"].items() if record["kind"] == "binary" and record["auroc"]["value"] is not None
+    }
     area, precision = metrics["macro"]["auroc"], metrics["macro"]["average_precision"]
     said = [
         T["s_macro"].format(

@@ -28,8 +28,8 @@ class Plot:
 
     def __init__(
         self,
-        x: tuple[float, float] = (0, 1),
-        y: tuple[float, float] = (0, 1),
+        x: tuple[float, float] = (0.0, 1.0),
+        y: tuple[float, float] = (0.0, 1.0),
         *,
         width: int = 320,
         height: int = 300,
@@ -40,7 +40,8 @@ class Plot:
     ) -> None:
         self._x, self._y = x, y
         self._width, self._height = width, height
-        self._left, self._right, self._top, self._bottom = left, width - right, top, height - bottom
+        self._left, self._right = float(left), float(width - right)
+        self._top, self._bottom = float(top), float(height - bottom)
         self._parts: list[str] = []
 
     def at(self, x: float, y: float) -> tuple[float, float]:
@@ -60,9 +61,11 @@ class Plot:
             place = self.at(self._x[0], tick)
             self._text(self._left - 7, place[1] + 3.5, _tick(tick, percent), "tick", "end")
         self.line(self._x, [self._y[0]] * 2, "axis")
-        self._text((self._left + self._right) / 2, self._height - 6, x_name, "name", "middle")
+        self._text((self._left + self._right) / 2, float(self._height - 6), x_name, "name", "middle")
         middle = (self._top + self._bottom) / 2
-        self._parts.append(f'<text class="name" text-anchor="middle" transform="translate(12 {middle:.1f}) rotate(-90)">{escape(y_name)}</text>')
+        self._parts.append(
+            f'<text class="name" text-anchor="middle" transform="translate(12 {middle:.1f}) rotate(-90)">{escape(y_name)}</text>'
+        )
 
     def line(self, x: Sequence[float] | Float[np.ndarray, " k"], y: Sequence[float] | Float[np.ndarray, " k"], kind: str) -> None:
         """A line through points."""
@@ -73,7 +76,7 @@ class Plot:
         outline = [x[0], *x, x[-1]], [self._y[0], *y, self._y[0]]
         self._parts.append(f'<polygon class="{kind}" points="{self._points(*outline)}"/>')
 
-    def dot(self, x: float, y: float, kind: str, radius: float = 4) -> None:
+    def dot(self, x: float, y: float, kind: str, radius: float = 4.0) -> None:
         """A filled circle."""
         place = self.at(x, y)
         self._parts.append(f'<circle class="{kind}" cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="{radius:.1f}"/>')
@@ -84,7 +87,9 @@ class Plot:
         size = f'width="{max(right - left, 0.5):.1f}" height="{max(lower - upper, 0):.1f}"'
         self._parts.append(f'<rect class="{kind}" x="{left:.1f}" y="{upper:.1f}" {size}/>')
 
-    def note(self, x: float, y: float, text: str, kind: str = "note", *, anchor: str = "start", shift: tuple[float, float] = (0, 0)) -> None:
+    def note(
+        self, x: float, y: float, text: str, kind: str = "note", *, anchor: str = "start", shift: tuple[float, float] = (0.0, 0.0)
+    ) -> None:
         """Text at a data point, moved by `shift` pixels."""
         place = self.at(x, y)
         self._text(place[0] + shift[0], place[1] + shift[1], text, kind, anchor)
@@ -112,26 +117,28 @@ def thin(x: Float[np.ndarray, " k"], y: Float[np.ndarray, " k"]) -> tuple[Float[
     return x[kept], y[kept]
 
 
-def interval_bar(low: float | None, value: float | None, high: float | None, span: tuple[float, float] = (0, 1), mark: float | None = None) -> str:
+def interval_bar(
+    low: float | None, value: float | None, high: float | None, span: tuple[float, float] = (0.0, 1.0), mark: float | None = None
+) -> str:
     """One row of a forest plot: the interval as a line, the value as a dot, `mark` as a thin upright line."""
-    plot = Plot(span, (0, 1), width=200, height=18, left=4, right=4, top=0, bottom=0)
+    plot = Plot(span, (0.0, 1.0), width=200, height=18, left=4, right=4, top=0, bottom=0)
     plot.line(span, [0.5, 0.5], "track")
     if mark is not None and span[0] <= mark <= span[1]:
         plot.line([mark, mark], [0.05, 0.95], "mark")
     if value is not None:
         if low is not None and high is not None:
             plot.line([max(low, span[0]), min(high, span[1])], [0.5, 0.5], "interval")
-        plot.dot(min(max(value, span[0]), span[1]), 0.5, "point", 4)
+        plot.dot(min(max(value, span[0]), span[1]), 0.5, "point", 4.0)
     return plot.svg("" if value is None else f"{value:.3f}")
 
 
 def scale(span: tuple[float, float]) -> str:
     """The axis below the rows of a forest plot."""
-    plot = Plot(span, (0, 1), width=200, height=18, left=4, right=4, top=0, bottom=0)
+    plot = Plot(span, (0.0, 1.0), width=200, height=18, left=4, right=4, top=0, bottom=0)
     middle = (span[0] + span[1]) / 2
-    plot.note(span[0], 0.25, f"{span[0]:.1f}", "tick", shift=(-3, 0))
+    plot.note(span[0], 0.25, f"{span[0]:.1f}", "tick", shift=(-3.0, 0.0))
     plot.note(middle, 0.25, f"{middle:.2f}".removesuffix("0"), "tick", anchor="middle")
-    plot.note(span[1], 0.25, f"{span[1]:.1f}", "tick", anchor="end", shift=(3, 0))
+    plot.note(span[1], 0.25, f"{span[1]:.1f}", "tick", anchor="end", shift=(3.0, 0.0))
     return plot.svg("")
 
 

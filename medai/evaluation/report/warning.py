@@ -17,7 +17,8 @@ def warnings(evaluation: Evaluation, context: ReportContext) -> list[str]:
     """What to know before the figures are believed: too few cases, wide intervals, chance, patients, looks at the test set."""
     metrics, said = evaluation.metrics, []
     for name, record in metrics["labels"].items():
-        said += _binary(spoken(name), record) if record["kind"] == "binary" else _multiclass(spoken(name), record)
+        said += _binary(spoken(name), record) if record["kind"] == "binary" else _few_classes(spoken(name), record)
+    said += _wide(metrics["labels"])
     if not metrics["patients"]["known"] or metrics["patients"]["cases_without"]:
         said.append(metrics["patients"]["note"])
     if context.looks_at_test is not None and context.looks_at_test > 1:
@@ -33,23 +34,28 @@ def _binary(label: str, record: Mapping[str, Any]) -> list[str]:
         return [T["w_absent"].format(label=label, reason=area["reason"])]
     if record["warning"]:
         return [T["w_few"].format(label=label, events=record["events"], rest=record["n"] - record["events"])]
-    said = _wide(label, record)
-    if area["low"] is not None and area["low"] <= 0.5 <= area["high"]:
-        said.append(T["w_chance"].format(label=label))
-    return said
-
-
-def _multiclass(label: str, record: Mapping[str, Any]) -> list[str]:
-    few = [spoken(name) for name, of_class in record["classes"].items() if of_class["events"] < FEWEST_EVENTS]
-    said = [T["w_few_classes"].format(label=label, classes=", ".join(few))] if few else []
-    return said + _wide(label, record)
-
-
-def _wide(label: str, record: Mapping[str, Any]) -> list[str]:
-    """The first figure whose interval is too wide; one sentence a label is enough."""
-    for key, limit in WIDE.items():
-        figure = record.get(key)
-        if figure and figure["low"] is not None and figure["high"] - figure["low"] > limit:
-            name = T[key] if key.isupper() or key == "auroc" else T[key].lower().replace("auroc", "AUROC")
-            return [T["w_wide"].format(label=label, figure=name, low=number(figure["low"], key), high=number(figure["high"], key))]
+    if area["low"] is not None and area["low"] <= 0.5:
+        return [T["w_chance"].format(label=label)]
     return []
+
+
+def _few_classes(label: str, record: Mapping[str, Any]) -> list[str]:
+    few = [spoken(name) for name, of_class in record["classes"].items() if of_class["events"] < FEWEST_EVENTS]
+    return [T["w_few_classes"].format(label=label, classes=", ".join(few))] if few else []
+
+
+def _wide(labels: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The labels with an interval that is too wide, each with the first such figure; one sentence for all."""
+    found: list[dict[str, str]] = []
+    for name, record in labels.items():
+        if record["kind"] == "binary" and record["warning"]:
+            continue  # said already
+        for key, limit in WIDE.items():
+            figure = record.get(key)
+            if figure and figure["low"] is not None and figure["high"] - figure["low"] > limit:
+                ends = {end: number(figure[end], key) for end in ("low", "high")}
+                found.append({"label": spoken(name), "figure": T[key].lower().replace("auroc", "AUROC"), **ends})
+                break
+    if len(found) <= 1:
+        return [T["w_wide"].format(**each) for each in found]
+    return [T["w_wide_many"].format(labels=", ".join(T["w_wide_each"].format(**each) for each in found))]

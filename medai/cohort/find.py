@@ -1,0 +1,30 @@
+"""Find a cohort by its content hash."""
+
+from pathlib import Path
+
+from medai.cohort.cohort import Cohort
+from medai.cohort.schema import RECORD
+from medai.core.error import MedaiError
+
+
+def find_cohort(content_hash: str, name: str, recorded: str | None, cohorts: Path) -> Cohort:
+    """The cohort that a model was made from.
+
+    Args:
+        content_hash: Of the cohort.
+        name: For the error.
+        recorded: Where it lay then; it may have moved.
+        cohorts: Folder of the cohorts.
+
+    Raises:
+        MedaiError: there is none with this hash.
+    """
+    places = [Path(recorded)] if recorded else []
+    for path in [*places, *sorted(cohorts.glob("*"))]:
+        if (path / RECORD).is_file():
+            cohort = Cohort.open(path)
+            if cohort.hash == content_hash:
+                return cohort
+    raise MedaiError(
+        f"the cohort {name!r} ({content_hash[:16]}) is not in {cohorts}; give its folder with cohorts=…, or other data with dataset=…"
+    )

@@ -1,0 +1,116 @@
+"""Make views: the pixels of a cohort at one shape. Disposable; a changed plan or cohort makes a new one, never a stale one."""
+
+import multiprocessing
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float32, Shaped
+
+from medai.cohort.cohort import Cohort
+from medai.core.error import MedaiError
+from medai.core.file import atomic_directory, write_json
+from medai.core.progress import progress
+from medai.ingest.lock import locked
+from medai.ingest.pool import run_tasks
+from medai.preprocessing.plan import ResizePlan
+from medai.store.shard import NativePixels
+from medai.store.view import VIEW_PIXELS, VIEW_RECORD, VIEW_SCHEMA_VERSION, Encoding, View
+
+CASES_PER_TASK = 256
+VALUES_PER_BATCH = 2**24  # 64 MB of float32
+FEW_VALUES = 2**28  # so many are resized sooner than processes have imported torch
+
+
+@dataclass(frozen=True)
+class _Context:
+    cohort: Path
+    raw: Path
+    shape: tuple[int, int, int, int]
+    encoding: Encoding
+
+
+def ensure_view(cohort: Cohort, plan: ResizePlan, workers: int = 2) -> View:
+    """The view of a cohort at a plan's size; made when it is not there or belongs to other content.
+
+    Args:
+        cohort: Every case is in, in the order of `ordinal`; labels have no part in it.
+        plan: The size.
+        workers: Processes; the bytes do not depend on them.
+
+    Example:
+        >>> ensure_view(cohort, ResizePlan(224, 224, 1)).shape
+        (5856, 1, 224, 224)
+    """
+    path = cohort.path / "views" / plan.hash
+    if not _fits(path, cohort):
+        with locked(path.with_name(f".{plan.hash}.lock")):
+            if not _fits(path, cohort):  # another process may have made it meanwhile
+                for stray in path.parent.glob(f".{plan.hash}.*.part"):  # of a killed process
+                    shutil.rmtree(stray, ignore_errors=True)
+                _make(path, cohort, plan, workers)
+    return View.open(path)
+
+
+def _fits(path: Path, cohort: Cohort) -> bool:
+    try:
+        return bool(View.open(path).meta["cohort_hash"] == cohort.hash)
+    except (MedaiError, KeyError):
+        return False
+
+
+def _make(path: Path, cohort: Cohort, plan: ResizePlan, workers: int) -> None:
+    cases = cohort.cases().select("shape", "dtype", "pixel_min", "pixel_max", "shard", "offset", "length")
+    shape = (len(cases), plan.channels, plan.height, plan.width)
+    encoding = choose_encoding(cases)
+    values = int(cases["shape"].list.eval(pl.element().cast(pl.Int64).product()).list.first().sum())
+    tasks = [(first, cases[first : first + CASES_PER_TASK]) for first in range(0, len(cases), CASES_PER_TASK)]
+    with atomic_directory(path, replace=True) as temporary:
+        context = _Context(cohort.path, temporary / VIEW_PIXELS, shape, encoding)
+        with open(context.raw, "wb") as stream:
+            stream.truncate(int(np.prod(shape)) * np.dtype(encoding.dtype).itemsize)
+        with progress(f"View {plan.height} x {plan.width} of {cohort.name}", len(cases)) as bar:
+            for count in run_tasks(_fill, context, tasks, workers if values > FEW_VALUES else 0):
+                bar.advance(count)
+        record: dict[str, Any] = {"schema_version": VIEW_SCHEMA_VERSION, "plan": asdict(plan), "plan_hash": plan.hash}
+        write_json(temporary / VIEW_RECORD, record | {"cohort_hash": cohort.hash, "shape": list(shape)} | asdict(encoding))
+
+
+def choose_encoding(cases: pl.DataFrame) -> Encoding:
+    """How the values of these cases are stored in a view, from their `dtype`, `pixel_min` and `pixel_max`."""
+    low, high = cases.select(pl.col("pixel_min").min(), pl.col("pixel_max").max()).row(0)
+    return Encoding.choose(low, high, integers=not cases["dtype"].str.starts_with("float").any())
+
+
+def _fill(context: _Context, task: tuple[int, pl.DataFrame]) -> int:
+    """Resize some cases and write them to their rows of the file."""
+    import torch
+
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)
+    first, cases = task
+    raw = np.memmap(context.raw, dtype=context.encoding.dtype, mode="r+", shape=context.shape)
+    pixels = NativePixels(context.cohort)
+    grouped = cases.with_row_index("row").group_by("shape", maintain_order=True)
+    for (shape,), group in grouped:
+        step = max(1, VALUES_PER_BATCH // int(np.prod(shape)))
+        for start in range(0, len(group), step):
+            some = group[start : start + step]
+            batch = np.stack([pixels.read(*place).astype(np.float32) for place in some.select("shard", "offset", "length").iter_rows()])
+            raw[first + some["row"].to_numpy()] = context.encoding.encode(_resize(batch, context.shape))
+    raw.flush()
+    return len(cases)
+
+
+def _resize(batch: Float32[np.ndarray, "n C H W"], shape: tuple[int, int, int, int]) -> Shaped[np.ndarray, "n channels height width"]:
+    import torch
+
+    from medai.preprocessing.resize import Resize
+
+    _, channels, height, width = shape
+    with torch.inference_mode():
+        resized: Shaped[np.ndarray, "n channels height width"] = Resize(height, width, channels)(torch.from_numpy(batch)).numpy()
+    return resized

@@ -1,0 +1,97 @@
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medai.core.error import MedaiError
+from medai.dicom.write import Encoding, write_image
+from medai.source.base import CaseRecord, RefusedItem
+from medai.source.dicom import DicomSource
+
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR CS")  # free text where a code belongs is the point
+ATTRIBUTES = {
+    "PatientID": "TCGA-17-Z013", "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4", "SOPInstanceUID": "1.2.3.4.5", "PatientSex": "F",
+    "PatientAge": "093Y", "StudyDate": "20200131", "ManufacturerModelName": "Model X", "InstitutionName": "St. Elsewhere", "BodyPartExamined": "Chest of J. Doe",
+}  # fmt: skip
+
+
+def _dicom(path: Path, value: int = 7, **attributes: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoding = Encoding(window=(40, 400), spacing_mm=(0.5, 0.25), attributes=ATTRIBUTES | attributes)
+    write_image(path, np.full((1, 6, 8), value, dtype=np.uint16), encoding=encoding)
+
+
+def test_attributes_become_columns_and_free_text_stays_behind(tmp_path: Path) -> None:
+    _dicom(tmp_path / "no extension")
+    source = DicomSource("x", str(tmp_path), site_pattern=r"^TCGA-(\w+)-")
+    (record,) = source.read(source.scan().items)
+    assert isinstance(record, CaseRecord)
+    assert (record.item, record.case, record.patient, record.study, record.series) == (
+        "no extension",
+        "1.2.3.4.5",
+        "TCGA-17-Z013",
+        "1.2.3",
+        "1.2.3.4",
+    )
+    assert record.study_date == date(2020, 1, 31)
+    assert record.acquisition == {
+        "site": "17", "manufacturer": "medai phantom", "model": "Model X", "modality": "DX", "body_part": None, "laterality": "U", "view": "PA",
+        "spacing_mm": [0.5, 0.25], "window": [40.0, 400.0], "age_years": 90.0, "sex": "F",
+    }  # fmt: skip
+    assert "Elsewhere" not in str(record)
+
+
+def test_the_site_can_come_from_another_attribute(tmp_path: Path) -> None:
+    _dicom(tmp_path / "1")
+    source = DicomSource("x", str(tmp_path), site_pattern="(.+)", site_attribute="InstitutionName")
+    (record,) = source.read(source.scan().items)
+    assert isinstance(record, CaseRecord) and record.acquisition["site"] == "St. Elsewhere"
+
+
+def test_the_table_is_joined_by_file_in_the_scan(tmp_path: Path) -> None:
+    _dicom(tmp_path / "a/1.dcm")
+    _dicom(tmp_path / "a/2.dcm")
+    (tmp_path / "t.csv").write_text("dicom_name,Contrast,patient\n1.dcm,True,ignored\n3.dcm,False,ignored\n")
+    scan = DicomSource("x", str(tmp_path), "t.csv", [{"name": "contrast", "column": "Contrast"}], columns={"file": "dicom_name"}).scan()
+    assert scan.key == "item" and scan.annotations.select("key", "label.contrast", "patient").rows() == [("a/1.dcm", 1, None)]
+    assert dict(scan.refused.select("item", "code").iter_rows()) == {"3.dcm": "missing-file", "a/2.dcm": "no-label-row"}
+
+
+def test_the_table_is_joined_by_patient_after_reading(tmp_path: Path) -> None:
+    _dicom(tmp_path / "1.dcm")
+    (tmp_path / "t.csv").write_text("patient,sick\nTCGA-17-Z013,1\nother,0\n")
+    scan = DicomSource("x", str(tmp_path), "t.csv", ["sick"], key="patient").scan()
+    assert scan.key == "patient" and scan.annotations["key"].to_list() == ["TCGA-17-Z013", "other"] and scan.refused.is_empty()
+
+
+def test_bad_files_are_refused_one_by_one(tmp_path: Path) -> None:
+    _dicom(tmp_path / "good")
+    data = (tmp_path / "good").read_bytes()
+    (tmp_path / "cut").write_bytes(data[:-30])
+    (tmp_path / "note.txt").write_text("hello")
+    source = DicomSource("x", str(tmp_path))
+    outcomes = {outcome.item: outcome for outcome in source.read(source.scan().items)}
+    codes = {item: outcome.code if isinstance(outcome, RefusedItem) else "case" for item, outcome in outcomes.items()}
+    assert codes == {"good": "case", "cut": "truncated", "note.txt": "not-dicom"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"key": "name"}, "dataset.key is 'name'; allowed: file, patient, study, series, instance"),
+        ({"targets": ["x"]}, "there is no table of them; give dataset.labels=…"),
+        ({"labels": "t.csv", "targets": ["x"]}, r"t.csv has no column 'file' \(dataset.columns.file\); its columns: name, x"),
+        (
+            {"labels": "t.csv", "targets": ["y"], "columns": {"file": "name"}},
+            r"t.csv has no column 'y' \(target 'y'\); its columns: name, x",
+        ),
+        ({"site_pattern": "TCGA"}, "site_pattern 'TCGA' has no group"),
+    ],
+)
+def test_a_wrong_definition_is_told_in_one_line(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    _dicom(tmp_path / "1.dcm")
+    (tmp_path / "t.csv").write_text("name,x\n1.dcm,1\n")
+    with pytest.raises(MedaiError, match=message):
+        DicomSource("x", str(tmp_path), **settings).scan()
