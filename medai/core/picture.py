@@ -7,6 +7,7 @@ from jaxtyping import Shaped
 
 from medai.core.error import Refusal
 
+GREY_WEIGHTS = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy"})
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from medai.core.error import MedaiError, Refusal
+from medai.core.picture import GREY_WEIGHTS
 
-GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 CONTRAST_PIXELS = 65_536  # of larger images the contrast is taken on a regular grid of about so many pixels
 STEPS = (
     "stored values of the single frame, decompressed (PS3.5 A.4)",
@@ -118,7 +118,7 @@ class InputContract:
         if pixels.shape[0] == 3 and (pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all():
             return pixels[:1]
         if pixels.shape[0] == 3 and self.colour_to_grey:
-            grey: Float32[np.ndarray, "1 H W"] = np.tensordot(GREY_WEIGHTS, pixels, axes=1)[None].astype(np.float32)
+            grey: Float32[np.ndarray, "1 H W"] = np.tensordot(np.array(GREY_WEIGHTS, np.float32), pixels, axes=1)[None].astype(np.float32)
             return grey
         raise Refusal("wrong-channels", f"the image has {pixels.shape[0]} channels; this model accepts grey images only")
 

@@ -1,12 +1,12 @@
 """Stored values to modality values (PS3.3 C.11.1), and MONOCHROME1 to MONOCHROME2 polarity."""
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Shaped
 
 from medai.core.error import Refusal
+from medai.dicom.header import number_of, value_of, whole_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -31,11 +31,11 @@ def modality_values(stored: Shaped[np.ndarray, "H W"], dataset: "Dataset", inver
     Raises:
         Refusal: ``bad-header`` or ``unsupported-pixels``.
     """
-    lut = _sequence(dataset, "ModalityLUTSequence")
-    if lut is not None:
-        values, bits = _look_up(stored, lut, bool(dataset.get("PixelRepresentation")))
+    sequence = value_of(dataset, "ModalityLUTSequence")
+    if sequence:
+        values, bits = _look_up(stored, sequence[0], bool(whole_of(dataset, "PixelRepresentation", 0)))
         return (np.array(2**bits - 1, values.dtype) - values) if inverted else values
-    slope, intercept = _number(dataset, "RescaleSlope", "(0028,1053)", 1.0), _number(dataset, "RescaleIntercept", "(0028,1052)", 0.0)
+    slope, intercept = number_of(dataset, "RescaleSlope", 1.0), number_of(dataset, "RescaleIntercept", 0.0)
     if slope == 0:
         raise Refusal("bad-header", "(0028,1053) 'Rescale Slope' is 0, so that every pixel would be the same; expected another number")
     if inverted:
@@ -48,7 +48,7 @@ def stored_range(stored: Shaped[np.ndarray, "H W"], dataset: "Dataset") -> tuple
     """The least and the greatest value of the stored type; for float pixels, of the image itself."""
     if stored.dtype.kind == "f":
         return float(stored.min()), float(stored.max())
-    bits = int(dataset.get("BitsStored") or 8 * stored.dtype.itemsize)
+    bits = whole_of(dataset, "BitsStored", 8 * stored.dtype.itemsize)
     return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if stored.dtype.kind == "i" else (0.0, 2.0**bits - 1)
 
 
@@ -69,7 +69,7 @@ def _look_up(stored: Shaped[np.ndarray, "H W"], lut: "Dataset", signed: bool) ->
     try:
         entries, first, bits = (int(value) for value in lut.LUTDescriptor)
         data: Any = lut.LUTData
-    except Exception:  # as in `_number`
+    except Exception:  # pydicom parses an element when it is asked for, and a broken one raises anything
         raise Refusal(
             "bad-header", "(0028,3000) 'Modality LUT Sequence' needs a 'LUT Descriptor' of three numbers and 'LUT Data'"
         ) from None
@@ -86,22 +86,3 @@ def _look_up(stored: Shaped[np.ndarray, "H W"], lut: "Dataset", signed: bool) ->
         )
     index = np.clip(stored.astype(np.int64) - first, 0, entries - 1)
     return table.astype(np.uint8 if bits == 8 else np.uint16)[index], bits
-
-
-def _sequence(dataset: "Dataset", keyword: str) -> "Dataset | None":
-    try:
-        sequence = dataset.get(keyword)
-        return sequence[0] if sequence else None
-    except Exception:  # as in `_number`
-        raise Refusal("bad-header", f"'{keyword}' cannot be parsed; expected a sequence") from None
-
-
-def _number(dataset: "Dataset", keyword: str, tag: str, default: float) -> float:
-    try:
-        value = dataset.get(keyword)
-        number = default if value is None or value == "" else float(value)
-    except Exception:  # pydicom parses an element when it is asked for, and a broken one raises anything
-        raise Refusal("bad-header", f"{tag} '{keyword}' is not a number; expected one") from None
-    if not math.isfinite(number):
-        raise Refusal("bad-header", f"{tag} '{keyword}' is {number}; expected a finite number")
-    return number

@@ -135,7 +135,10 @@ def _refuse_cut_element(dataset: "Dataset") -> None:
     """The last element of a cut file is shorter than its own length says."""
     if not len(dataset):
         raise Refusal("truncated", _CUT_OFF.format("it holds no element after the file meta information"))
-    element: Any = dataset.get_item(max(dataset.keys()))
+    try:
+        element: Any = dataset.get_item(max(dataset.keys()))
+    except Exception:  # an element of unknown value representation; whether it matters is asked where it is used
+        return
     length, value = getattr(element, "length", None), getattr(element, "value", None)
     if isinstance(value, bytes) and length not in (None, 0xFFFFFFFF) and len(value) < length:
         tag = element.tag

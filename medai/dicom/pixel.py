@@ -6,11 +6,14 @@ import numpy as np
 from jaxtyping import Shaped
 
 from medai.core.error import Refusal
+from medai.dicom.codestream import refuse_other_size
+from medai.dicom.header import value_of, whole_of
 from medai.dicom.modality import modality_values
 from medai.dicom.parse import MAXIMUM_BYTES
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.uid import UID
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -34,7 +37,8 @@ def read_pixels(dataset: "Dataset") -> Shaped[np.ndarray, "C H W"]:
     if photometric in GREY:
         if stored.ndim != 2:
             raise Refusal(
-                "unsupported-pixels", f"(0028,0002) 'Samples per Pixel' is {dataset.SamplesPerPixel} for {photometric}; expected 1"
+                "unsupported-pixels",
+                f"(0028,0002) 'Samples per Pixel' is {value_of(dataset, 'SamplesPerPixel')} for {photometric}; expected 1",
             )
         with np.errstate(all="ignore"):
             values = modality_values(stored, dataset, inverted=photometric == "MONOCHROME1")[None]
@@ -48,19 +52,19 @@ def read_pixels(dataset: "Dataset") -> Shaped[np.ndarray, "C H W"]:
 def _check_header(dataset: "Dataset") -> str:
     if not any(keyword in dataset for keyword in _ELEMENTS):
         raise Refusal(
-            "no-pixels", f"(7FE0,0010) 'Pixel Data' is absent (Modality {dataset.get('Modality') or 'unknown'}); expected an image"
+            "no-pixels", f"(7FE0,0010) 'Pixel Data' is absent (Modality {value_of(dataset, 'Modality') or 'unknown'}); expected an image"
         )
-    photometric = str(dataset.get("PhotometricInterpretation") or "").strip()
+    photometric = str(value_of(dataset, "PhotometricInterpretation") or "").strip()
     if photometric not in GREY + COLOUR:
         raise Refusal(
             "unsupported-pixels",
             f"(0028,0004) 'Photometric Interpretation' is {photometric or 'absent'}; allowed: {', '.join(GREY + COLOUR)}",
         )
-    frames = _whole(dataset, "NumberOfFrames", "(0028,0008)", default=1)
+    frames = whole_of(dataset, "NumberOfFrames", 1)
     if frames > 1:
         raise Refusal("multi-frame", f"(0028,0008) 'Number of Frames' is {frames}; expected a single frame")
-    rows, columns = _whole(dataset, "Rows", "(0028,0010)"), _whole(dataset, "Columns", "(0028,0011)")
-    samples, bits = _whole(dataset, "SamplesPerPixel", "(0028,0002)", default=1), _whole(dataset, "BitsAllocated", "(0028,0100)")
+    rows, columns = whole_of(dataset, "Rows"), whole_of(dataset, "Columns")
+    samples, bits = whole_of(dataset, "SamplesPerPixel", 1), whole_of(dataset, "BitsAllocated")
     if rows < 1 or columns < 1:
         raise Refusal("bad-header", f"(0028,0010) 'Rows' x (0028,0011) 'Columns' is {rows} x {columns}; expected at least 1 x 1")
     if bits not in _BITS_ALLOCATED or (samples > 1 and bits not in (8, 16)):
@@ -83,30 +87,35 @@ def _decode(dataset: "Dataset") -> tuple[Shaped[np.ndarray, "H W *C"], str]:
     syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     try:
         decoder = get_decoder(syntax)
+        available = decoder.is_available
     except NotImplementedError:
-        decoder = None
-    if decoder is None or not decoder.is_available:
+        available = False
+    if not available:
         raise Refusal(
             "unsupported-syntax", f"(0002,0010) 'Transfer Syntax UID' is {syntax} ({syntax.name}); no decoder for it is installed"
         )
-    if not syntax.is_encapsulated:
-        _refuse_short_pixels(dataset)
     plugin = next((name for name in _PLUGINS if name in decoder.available_plugins), "")
     try:
+        if syntax.is_encapsulated:
+            refuse_other_size(dataset, whole_of(dataset, "Rows"), whole_of(dataset, "Columns"))
+        else:
+            _refuse_short_pixels(dataset)
         array, meta = decoder.as_array(dataset, index=0, decoding_plugin=plugin)
-    except (KeyboardInterrupt, SystemExit):
+    except (Refusal, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # decoders of several projects: a damaged stream may raise anything, and Rust's panic is no Exception
-        message = str(error).strip().splitlines()[-1].strip()[:200] if str(error).strip() else type(error).__name__
-        if "not support" in message:
-            raise Refusal(
-                "unsupported-syntax",
-                f"(0002,0010) 'Transfer Syntax UID' is {syntax} ({syntax.name}); no decoder installed here takes it ({message})",
-            ) from None
-        raise Refusal(
-            "decode-failed", f"(7FE0,0010) 'Pixel Data' ({syntax.name}) cannot be decoded ({message}); copy the file again"
-        ) from None
+        raise _failure(error, syntax) from None
     return array.astype(array.dtype.newbyteorder("="), copy=False), str(meta["photometric_interpretation"])
+
+
+def _failure(error: BaseException, syntax: "UID") -> Refusal:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    message = lines[-1].strip()[:200]
+    if "not support" in message:
+        return Refusal(
+            "unsupported-syntax", f"(0002,0010) 'Transfer Syntax UID' is {syntax} ({syntax.name}); no decoder takes it ({message})"
+        )
+    return Refusal("decode-failed", f"(7FE0,0010) 'Pixel Data' ({syntax.name}) cannot be decoded ({message}); copy the file again")
 
 
 def _refuse_short_pixels(dataset: "Dataset") -> None:
@@ -133,13 +142,3 @@ def _to_rgb(stored: Shaped[np.ndarray, "H W *C"], dataset: "Dataset", decoded: s
     if stored.ndim != 3 or stored.shape[-1] != 3 or stored.dtype not in (np.uint8, np.uint16):
         raise Refusal("unsupported-pixels", f"the colour image is {stored.shape} of {stored.dtype}; expected (H, W, 3) of uint8 or uint16")
     return stored
-
-
-def _whole(dataset: "Dataset", keyword: str, tag: str, default: int | None = None) -> int:
-    try:
-        value = dataset.get(keyword)
-        if value is None or value == "":
-            value = default
-        return int(value)
-    except Exception:  # pydicom parses an element when it is asked for, and a broken one raises anything
-        raise Refusal("bad-header", f"{tag} '{keyword}' is absent or not a whole number; expected one") from None

@@ -30,5 +30,5 @@ class ExportSettings:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        if not 17 <= self.opset <= 24:
-            raise MedaiError(f"opset is {self.opset}; it must lie in [17, 24]")
+        if not 18 <= self.opset <= 24:  # antialiased Resize came with 18
+            raise MedaiError(f"opset is {self.opset}; it must lie in [18, 24]")

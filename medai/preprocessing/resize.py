@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from medai.core.picture import GREY_WEIGHTS
 from medai.preprocessing.plan import ResizePlan
-
-GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class Resize(nn.Module):

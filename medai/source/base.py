@@ -14,7 +14,6 @@ from medai.core.error import MedaiError
 from medai.core.file import canonical_json, hash_text
 from medai.core.label import Label
 
-KEYS = ("item", "patient", "study", "series", "instance")
 ITEM_SCHEMA = pl.Schema({"item": pl.String, "size": pl.Int64, "mtime_ns": pl.Int64})
 REFUSED_SCHEMA = pl.Schema({"item": pl.String, "code": pl.String, "message": pl.String})
 PERSON_SCHEMA = pl.Schema({"patient": pl.String, "site": pl.String, "sex": pl.String, "age_years": pl.Float64, "split": pl.String})

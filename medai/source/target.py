@@ -10,7 +10,8 @@ from medai.cohort.schema import CASE_SCHEMA
 from medai.core.error import MedaiError
 from medai.core.label import Label
 
-WORDS = (("0", "1"), ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("negative", "positive"), ("absent", "present"))
+LOGICAL = (("0", "1"), ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
+WORDS = (*LOGICAL, ("negative", "positive"), ("absent", "present"))
 NEGATIVE = ("normal", "negative", "healthy", "none", "no finding", "no_finding", "benign", "control", "absent", "no", "0", "false")
 UNKNOWN = ("", "nan", "na", "n/a", "null", "none", "unknown", "?")
 MOST_CLASSES = 64  # more distinct values than this are hardly classes
@@ -129,7 +130,7 @@ def as_text(raw: pl.Series, empty: Sequence[str] = UNKNOWN) -> pl.Series:
 def _infer_classes(target: Target, raw: pl.Series) -> tuple[str, ...]:
     distinct = order_classes(as_text(raw).drop_nulls().unique().to_list())
     lowered = {value.lower() for value in distinct}
-    for pair in WORDS[:5]:
+    for pair in LOGICAL:
         if lowered and lowered <= set(pair):
             return "negative", "positive"
     if not 2 <= len(distinct) <= MOST_CLASSES:
@@ -149,7 +150,7 @@ def order_classes(names: Sequence[str]) -> list[str]:
     def rank(name: str) -> tuple[int, float, str]:
         lowered = name.lower()
         number = float(lowered) if lowered.lstrip("-").replace(".", "", 1).isdigit() else float("inf")
-        negative = NEGATIVE.index(lowered) if lowered in NEGATIVE[:10] else len(NEGATIVE)
+        negative = NEGATIVE.index(lowered) if lowered in NEGATIVE else len(NEGATIVE)
         return negative, number, name
 
     return sorted(names, key=rank)

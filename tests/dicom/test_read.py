@@ -244,7 +244,7 @@ def test_a_deflated_file_is_read_under_a_cap() -> None:
 def test_a_damaged_compressed_stream_is_refused_or_read_but_never_breaks_out(syntax: str) -> None:
     data = encode_image(STORED.repeat(20, 0).repeat(20, 1)[None], "OT", Encoding(12, transfer_syntax=syntax))
     start, draw, codes = data.index(b"\xe0\x7f\x10\0"), np.random.default_rng(0), set()
-    for _ in range(60):
+    for _ in range(20):
         damaged = bytearray(data[: draw.integers(start + 8, len(data))] if draw.random() < 0.5 else data)
         for place in draw.integers(start, len(damaged), 4):
             damaged[place] = draw.integers(256)
@@ -254,6 +254,15 @@ def test_a_damaged_compressed_stream_is_refused_or_read_but_never_breaks_out(syn
             codes.add(refusal.code)
     assert codes <= {"truncated", "no-pixels", "decode-failed", "unsupported-pixels", "not-dicom"}
     assert codes
+
+
+@pytest.mark.parametrize("syntax", ["jpeg-ls", "jpeg-2000"])
+def test_a_compressed_frame_that_claims_another_size_is_refused_before_it_is_decoded(syntax: str) -> None:
+    data = bytearray(encode_image(STORED.repeat(20, 0).repeat(20, 1)[None], "OT", Encoding(12, transfer_syntax=syntax)))
+    place = data.index(b"\xff\xf7") + 5 if syntax == "jpeg-ls" else data.index(b"\xff\x4f\xff\x51") + 8
+    data[place : place + 2] = b"\x7f\x7f"
+    with pytest.raises(Refusal, match=r"the compressed frame is .* pixels, \(0028,0010\) 'Rows' x \(0028,0011\) 'Columns' 60 x 80"):
+        read_dicom(bytes(data))
 
 
 def test_importing_the_reader_does_not_import_pydicom() -> None:

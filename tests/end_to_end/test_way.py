@@ -49,7 +49,9 @@ def test_a_package_is_scored_straight_from_a_folder_of_dicom_files(here: Any) ->
 def test_scores_of_anyone_are_reported(here: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     target = rng.integers(0, 2, 60)
-    frame = pl.DataFrame({"case_id": [f"c{i}" for i in range(60)], "target.pneumonia": target, "probability.pneumonia": (target + rng.random(60)) / 2})
+    frame = pl.DataFrame(
+        {"case_id": [f"c{i}" for i in range(60)], "target.pneumonia": target, "probability.pneumonia": (target + rng.random(60)) / 2}
+    )
     frame.write_csv(tmp_path / "scores.csv")
     assert main(["evaluate", f"predictions={tmp_path / 'scores.csv'}"]) == 0
     assert (tmp_path / "scores-evaluation" / "report.html").is_file()
@@ -100,8 +102,17 @@ def test_a_folder_with_an_awkward_name_and_bad_files_is_trained_on(
     here: Any, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run (1), x=y"
-    small = ["preprocessing.height=32", "preprocessing.width=32", "training.epochs=1", "training.batch_size=8", "workers=0", "tracking=none"]
-    assert main(["train", "dataset=folder", f"dataset.path={pictures}", r"dataset.patient_pattern=(person\d+)_", f"folder={run}", *small]) == 0
+    small = [
+        "preprocessing.height=32",
+        "preprocessing.width=32",
+        "training.epochs=1",
+        "training.batch_size=8",
+        "workers=0",
+        "tracking=none",
+    ]
+    assert (
+        main(["train", "dataset=folder", f"dataset.path={pictures}", r"dataset.patient_pattern=(person\d+)_", f"folder={run}", *small]) == 0
+    )
     told = capsys.readouterr().err
     assert "60 cases + 2 quarantined = 62 found" in told
     assert "unreadable-picture" in told
@@ -133,7 +144,9 @@ def test_faults_of_the_data_end_in_one_line(here: Any, tmp_path: Path, pictures:
     assert "sick" in line
 
 
-def test_faults_of_a_file_or_a_package_end_in_one_line(here: Any, tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_of_a_file_or_a_package_end_in_one_line(
+    here: Any, tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     truncated = tmp_path / "truncated.dcm"
     truncated.write_bytes(next(here.images.rglob("*.dcm")).read_bytes()[:5000])
     assert str(truncated) in one_line(capsys, ["predict", str(here.package), str(truncated)])

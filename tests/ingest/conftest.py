@@ -28,10 +28,16 @@ def hospital(tmp_path: Path) -> Path:
     for index in range(60):
         patient = index // 3
         attributes = {
-            "PatientID": f"MRN{patient:05d}", "PatientName": f"Secretname{patient}^Anna", "StudyInstanceUID": f"1.2.826.77.{patient}",
-            "SeriesInstanceUID": f"1.2.826.78.{index}", "SOPInstanceUID": f"1.2.826.79.{index}", "StudyDate": "20210315", "InstitutionName": "Site-A" if patient < 10 else "Site-B",
-            "PatientAge": "093Y", "StudyDescription": "call Dr. Confidential",
-        }  # fmt: skip
+            "PatientID": f"MRN{patient:05d}",
+            "PatientName": f"Secretname{patient}^Anna",
+            "PatientAge": "093Y",
+            "StudyInstanceUID": f"1.2.826.77.{patient}",
+            "SeriesInstanceUID": f"1.2.826.78.{index}",
+            "SOPInstanceUID": f"1.2.826.79.{index}",
+            "StudyDate": "20210315",
+            "StudyDescription": "call Dr. Confidential",
+            "InstitutionName": "Site-A" if patient < 10 else "Site-B",
+        }
         pixels = random.integers(0, 4096, (1, 12, 10 + index % 3), dtype=np.uint16)
         write_image(folder / "files" / f"Secretname{patient}_{index:02d}.dcm", pixels, encoding=Encoding(attributes=attributes))
     cut = folder / "files" / "Secretname1_04.dcm"

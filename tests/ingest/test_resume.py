@@ -17,21 +17,32 @@ from medai.ingest.ingest import ingest
 from medai.source.dicom import DicomSource
 
 SCRIPT = """
-import sys
-import medai.ingest.unit, medai.ingest.ingest
-from medai.source.dicom import DicomSource
+import sys, time
+from pathlib import Path
+import medai.ingest.unit, medai.ingest.ingest, medai.source.dicom
+
+folder, cohorts, workers, stall = sys.argv[1:]
+read = medai.source.dicom.read_dicom
+
+def stalling(path):
+    if path.name == stall:
+        Path(cohorts + ".stalled").touch()
+        time.sleep(600)
+    return read(path)
+
+medai.source.dicom.read_dicom = stalling  # in the workers too: they run this file up to here
 if __name__ == "__main__":
-    medai.ingest.unit.CASES_PER_UNIT = 2
+    medai.ingest.unit.CASES_PER_UNIT = 4
     medai.ingest.ingest.FEW_BYTES = 0
-    folder, cohorts, workers = sys.argv[1:]
-    source = DicomSource("h", folder + "/files", folder + "/labels.csv", ["sick"], key="patient")
+    source = medai.source.dicom.DicomSource("h", folder + "/files", folder + "/labels.csv", ["sick"], key="patient")
     medai.ingest.ingest.ingest(source, cohorts, workers=int(workers))
 """
+UNITS = 16  # of 61 files
 
 
 @pytest.fixture(autouse=True)
 def _small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(medai.ingest.unit, "CASES_PER_UNIT", 2)
+    monkeypatch.setattr(medai.ingest.unit, "CASES_PER_UNIT", 4)
 
 
 def _source(folder: Path) -> DicomSource:
@@ -42,33 +53,41 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.parametrize(("workers", "parts"), [(0, 3), (0, 20), (2, 5)])
-def test_a_killed_ingest_goes_on_and_ends_with_the_same_bytes(
-    hospital: Path, tmp_path: Path, tree: Callable[[Path], dict[str, bytes]], workers: int, parts: int
-) -> None:
-    whole = ingest(_source(hospital), tmp_path / "whole", workers=0)
-    script = tmp_path / "script.py"
+def _start(folder: Path, cohorts: Path, workers: int, stall: str = "-") -> subprocess.Popen[bytes]:
+    script = cohorts.with_suffix(".py")
     script.write_text(SCRIPT)
     root = str(Path(medai.ingest.ingest.__file__).parents[2])
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(hospital), str(tmp_path / "killed"), str(workers)],
-        env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
-    )
-    while len(list((tmp_path / "killed").glob("*.ingesting/.work/parts/*.cases.parquet"))) < parts:
-        assert process.poll() is None, "the ingest ended before it could be killed"
-        time.sleep(0.0005)
+    command = [sys.executable, str(script), str(folder), str(cohorts), str(workers), stall]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+
+
+def _kill_when_stalled(process: subprocess.Popen[bytes], cohorts: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not cohorts.with_suffix(".stalled").exists():
+        assert process.poll() is None, f"the ingest ended by itself: {process.communicate()[1].decode()}"
+        assert time.monotonic() < deadline, "the ingest did not come to the file at which it is killed"
+        time.sleep(0.01)
     children = _children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    (unfinished,) = (tmp_path / "killed").glob("*.ingesting")
-    assert not (unfinished / "cohort.json").exists()
     _wait_for_end(children)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stall", ["Secretname0_00.dcm", "Secretname13_41.dcm"])  # in the first unit, and near the middle
+def test_an_ingest_killed_in_the_middle_of_a_unit_goes_on_and_ends_with_the_same_bytes(
+    hospital: Path, tmp_path: Path, tree: Callable[[Path], dict[str, bytes]], workers: int, stall: str
+) -> None:
+    whole = ingest(_source(hospital), tmp_path / "whole", workers=0)
+    cohorts = tmp_path / "killed"
+    _kill_when_stalled(_start(hospital, cohorts, workers, stall), cohorts)
+    (unfinished,) = cohorts.glob("*.ingesting")
+    assert list(unfinished.glob("pixels/.*.part")), "the kill left half a shard"
     done = len(list(unfinished.glob(".work/parts/*.cases.parquet")))
-    (unfinished / "pixels/.00003.shard.0badc0de.part").write_bytes(b"half a shard")
-    cohort = ingest(_source(hospital), tmp_path / "killed", workers=0)
-    assert parts <= done < 31
+    assert done < UNITS and (done > 0 or "_00" in stall)
+    cohort = ingest(_source(hospital), cohorts, workers=0)
     assert tree(cohort.path) == tree(whole.path)
-    assert [path.name for path in (tmp_path / "killed").iterdir() if not path.name.startswith(".")] == [whole.path.name]
+    assert [path.name for path in cohorts.iterdir() if not path.name.startswith(".")] == [whole.path.name]
 
 
 def _wait_for_end(children: list[int]) -> None:
@@ -90,9 +109,10 @@ def test_finished_parts_are_not_read_again(hospital: Path, tmp_path: Path, monke
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(medai.ingest.ingest, "finish", stop)
-        ingest(_source(hospital), tmp_path / "c", workers=0)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(_source(hospital), tmp_path / "c", workers=0)
     monkeypatch.setattr(medai.ingest.ingest, "ingest_unit", None)
     assert ingest(_source(hospital), tmp_path / "c", workers=0).counts["cases"] == 59
 
@@ -105,21 +125,19 @@ def test_a_kill_while_publishing_loses_nothing(
         raise KeyboardInterrupt
 
     whole = ingest(_source(hospital), tmp_path / "whole", workers=0)
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         if step == "rmtree":
             patched.setattr(medai.ingest.finish.shutil, "rmtree", stop)
         else:
             patched.setattr(Path, "rename", stop)
-        ingest(_source(hospital), tmp_path / "c", workers=0)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(_source(hospital), tmp_path / "c", workers=0)
     cohort = ingest(_source(hospital), tmp_path / "c", workers=0)
     assert tree(cohort.path) == tree(whole.path)
 
 
 def test_two_ingests_at_once_make_one_cohort(hospital: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    root = str(Path(medai.ingest.ingest.__file__).parents[2])
-    command = [sys.executable, str(script), str(hospital), str(tmp_path / "c"), "0"]
-    both = [subprocess.Popen(command, env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}) for _ in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0]
+    both = [_start(hospital, tmp_path / "c", workers=0) for _ in range(2)]
+    assert [process.communicate(timeout=120)[1].count(b"59 cases + 3") for process in both].count(1) == 1  # the other one opened it
+    assert [process.returncode for process in both] == [0, 0]
     ingest(_source(hospital), tmp_path / "c", workers=0).check()

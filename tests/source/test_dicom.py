@@ -10,11 +10,20 @@ from medai.dicom.write import Encoding, write_image
 from medai.source.base import CaseRecord, RefusedItem
 from medai.source.dicom import DicomSource
 
-pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR CS")  # free text where a code belongs is the point
+# Free text where a code belongs is the point.
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 ATTRIBUTES = {
-    "PatientID": "TCGA-17-Z013", "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4", "SOPInstanceUID": "1.2.3.4.5", "PatientSex": "F",
-    "PatientAge": "093Y", "StudyDate": "20200131", "ManufacturerModelName": "Model X", "InstitutionName": "St. Elsewhere", "BodyPartExamined": "Chest of J. Doe",
-}  # fmt: skip
+    "PatientID": "TCGA-17-Z013",
+    "StudyInstanceUID": "1.2.3",
+    "SeriesInstanceUID": "1.2.3.4",
+    "SOPInstanceUID": "1.2.3.4.5",
+    "PatientSex": "F",
+    "PatientAge": "093Y",
+    "StudyDate": "20200131",
+    "ManufacturerModelName": "Model X",
+    "InstitutionName": "St. Elsewhere",
+    "BodyPartExamined": "Chest of J. Doe",
+}
 
 
 def _dicom(path: Path, value: int = 7, **attributes: Any) -> None:
@@ -37,8 +46,8 @@ def test_attributes_become_columns_and_free_text_stays_behind(tmp_path: Path) ->
     )
     assert record.study_date == date(2020, 1, 31)
     assert record.acquisition == {
-        "site": "17", "manufacturer": "medai phantom", "model": "Model X", "modality": "DX", "body_part": None, "laterality": "U", "view": "PA",
-        "spacing_mm": [0.5, 0.25], "window": [40.0, 400.0], "age_years": 90.0, "sex": "F",
+        "site": "17", "manufacturer": "medai phantom", "model": "Model X", "modality": "DX", "body_part": None,
+        "laterality": "U", "view": "PA", "spacing_mm": [0.5, 0.25], "window": [40.0, 400.0], "age_years": 90.0, "sex": "F",
     }  # fmt: skip
     assert "Elsewhere" not in str(record)
 

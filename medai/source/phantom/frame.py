@@ -130,11 +130,12 @@ def blur_wide(field: Field, cells: int) -> Field:
 
 def blur_narrow(field: Field, centre: float) -> Field:
     """Three-tap blur in both directions; `centre` (0.5 to 1) is the weight of the pixel itself."""
-    side, middle = np.float32((1 - centre) / 2), np.float32(centre)
-    rows = middle * field
+    side, scale = np.float32((1 - centre) / (2 * centre)), np.float32(centre * centre)
+    rows = field.copy()
     rows[1:-1] += side * (field[:-2] + field[2:])
-    rows[0], rows[-1] = field[0], field[-1]
-    columns = middle * rows
+    rows *= scale
+    columns = rows.copy()
     columns[:, 1:-1] += side * (rows[:, :-2] + rows[:, 2:])
-    columns[:, 0], columns[:, -1] = rows[:, 0], rows[:, -1]
+    for line in (0, -1):  # the outermost lines have one neighbour only: they stay as they are
+        columns[line], columns[:, line] = field[line], field[:, line]
     return columns

@@ -60,7 +60,7 @@ class Site:
 SITES = (
     Site(
         name="A",
-        share=0.4,
+        share=0.44,
         burden=0.9,
         age_years=52,
         manufacturer="Lumen Phantomworks",
@@ -79,7 +79,7 @@ SITES = (
     ),
     Site(
         name="B",
-        share=0.3,
+        share=0.28,
         burden=1.0,
         age_years=58,
         manufacturer="Nordlys Imaging (fictional)",
@@ -98,7 +98,7 @@ SITES = (
     ),
     Site(
         name="C",
-        share=0.22,
+        share=0.2,
         burden=1.2,
         age_years=63,
         manufacturer="Lumen Phantomworks",

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from medai.source.phantom.anatomy import Anatomy
-from medai.source.phantom.frame import Field, Frame, blur_narrow
+from medai.source.phantom.frame import Field, Frame
 
 _POINTS_A_MM = (62.0, 36.0, 20.0)  # points along a branch at pixels of 1 mm, by generation
 _LANES_A_MM = (6.0, 3.0, 1.0)  # lines of points across a branch at pixels of 1 mm, by generation
@@ -98,13 +98,16 @@ def _trace(
 
 
 def _splat(place: Complex[np.ndarray, " p"], mass: Float[np.ndarray, " p"], frame: Frame) -> Field:
-    """Give each point's mass to its nearest pixel; the blur hides the steps."""
+    """Give each point's mass to the four pixels around the corner of pixels that is nearest to it."""
     height, width = frame.x.shape
-    row = np.rint((place.imag - frame.start[0]) / frame.spacing_mm).astype(np.int64)
+    row = np.floor((place.imag - frame.start[0]) / frame.spacing_mm).astype(np.int64)
     inside = (row >= 0) & (row < height)
     start = frame.x[:, 0].astype(np.float64)[np.where(inside, row, 0)]
-    column = np.rint((place.real - start) / frame.spacing_mm).astype(np.int64)
+    column = np.floor((place.real - start) / frame.spacing_mm).astype(np.int64)
     inside &= (column >= 0) & (column < width)
     index = (row * width + column)[inside]
-    path = np.bincount(index, mass[inside] / frame.spacing_mm**2, minlength=height * width).reshape(height, width).astype(np.float32)
-    return blur_narrow(path, 0.5)
+    quarter = mass[inside] * (0.25 / frame.spacing_mm**2)
+    path: Field = np.bincount(index, quarter, minlength=height * width).reshape(height, width).astype(np.float32)
+    path[1:] += path[:-1].copy()
+    path[:, 1:] += path[:, :-1].copy()
+    return path

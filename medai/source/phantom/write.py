@@ -8,8 +8,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from medai.core.error import MedaiError
 from medai.core.file import atomic_file, read_json, write_json
@@ -110,9 +113,22 @@ def _in_order(pool: Executor | None, folder: Path, starts: list[int], settings: 
 
 def write_chunk(folder: Path, start: int, settings: PhantomSettings) -> None:
     """Write the images from `start` on, then the part of the table that says they are done."""
+    keep_heap()
+    for number in {index // _FOLDER for index in (start, start + _size(start, settings) - 1)}:
+        (folder / "images" / f"{number:04d}").mkdir(parents=True, exist_ok=True)
     rows = [_write_case(folder, index, settings) for index in range(start, start + _size(start, settings))]
     with atomic_file(_part(folder / "parts", start)) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
+@cache
+def keep_heap() -> None:
+    """Make glibc keep freed memory in this process: without it, a fifth of an image's time goes into page faults.
+
+    It gives the end of its heap back whenever more than 128 KiB to 512 KiB are free there, which the arrays of each image bring
+    about many times; once a block of 32 MiB was freed, the limit is 64 MiB (mallopt(3), M_MMAP_THRESHOLD). Harmless elsewhere.
+    """
+    np.empty(2**25 - 2**16, np.uint8)
 
 
 def _join(parts: Path, path: Path, settings: PhantomSettings) -> None:
@@ -126,7 +142,6 @@ def _write_case(folder: Path, index: int, settings: PhantomSettings) -> list[Any
     case = simulate(settings.seed, index, settings)
     name = f"images/{index // _FOLDER:04d}/{index:07d}.dcm"
     path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     site = case.visit.site
     stored = quantise(present(case.radiance, site, case.brightness), site.bits_stored)
     write_image(path, stored[None], "DX", _encoding(case, settings.seed, index))
