@@ -24,10 +24,10 @@ def demo(arguments: Sequence[str] = ()) -> int:
     start = time.monotonic()
     chosen = settings("train", arguments)
     run, cohorts = Path(chosen.folder), f"cohorts={chosen.cohorts}"
-    package = run / "package"
+    package, results = run / "package", run / "evaluation" / "test"
     steps: list[tuple[str, list[str]]] = [
         ("Ingest the embedded data set and train on it", ["train", *arguments, f"folder={run}", "export=false"]),
-        ("Evaluate on the held-out split", ["evaluate", f"candidate={run}", f"output={run / 'evaluation'}", cohorts]),
+        ("Evaluate on the held-out split", ["evaluate", f"candidate={run}", f"output={results}", cohorts]),
         ("Export: one ONNX graph, proved against torch", ["export", f"candidate={run}", f"output={package}", cohorts]),
         ("Verify the export with the torch-free runtime", ["verify", str(package)]),
     ]
@@ -40,7 +40,7 @@ def demo(arguments: Sequence[str] = ()) -> int:
         return 2
     if code := _step(f"{len(steps) + 1} of {len(steps) + 1}  Predict one image", ["predict", str(package), str(image)]):
         return code
-    _conclude(run, package, Path(chosen.runs), time.monotonic() - start)
+    _conclude(results / "report.html", package, Path(chosen.runs), time.monotonic() - start)
     return 0
 
 
@@ -49,11 +49,11 @@ def _step(title: str, command: list[str]) -> int:
     return medai(command)
 
 
-def _conclude(run: Path, package: Path, runs: Path, seconds: float) -> None:
+def _conclude(report: Path, package: Path, runs: Path, seconds: float) -> None:
     print(f"""
 The whole way took {seconds:.0f} s.
 
-report       {run / "evaluation" / "report.html"}
+report       {report}
 package      {package}
 tracking     mlflow ui --backend-store-uri sqlite:///{(runs / "mlflow.db").resolve()}
 

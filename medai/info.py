@@ -45,8 +45,7 @@ def _package(path: Path) -> dict[str, str]:
     record = package.record
     facts = {"package": str(path), "hash": package.hash, "labels": _labels([label.to_dict() for label in package.labels])}
     facts |= {f"accepts.{key}": _value(value) for key, value in package.contract.to_dict().items()}
-    thresholds = record.get("thresholds", {})
-    facts |= {f"threshold.{key}": _value(value) for key, value in dict(thresholds.get("values", {})).items()}
+    facts |= {f"threshold.{key}": _value(value) for key, value in dict(record.get("thresholds", {})).items()}
     return facts | {key: str(record[key]) for key in ("intended_use", "created") if record.get(key)}
 
 

@@ -1,7 +1,6 @@
 """One small run through the whole way, shared by the tests that look at its parts."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +31,7 @@ class Way:
 
 
 @pytest.fixture(scope="session")
-def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
     """Train on 80 phantoms, evaluate on test, export."""
     folder = tmp_path_factory.mktemp("way")
     before = Path.cwd()
@@ -42,7 +41,7 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
         assert main(["train", *arguments]) == 0
     finally:
         os.chdir(before)
-    yield Way(folder)
+    return Way(folder)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def simulate(seed: int, index: int, settings: PhantomSettings | None = None) -> 
 
     Example:
         >>> simulate(0, 7).labels
-        {'nodule': 0, 'effusion': 1, 'cardiomegaly': 0, 'pneumothorax': 0}
+        {'nodule': 1, 'effusion': 0, 'cardiomegaly': 0, 'pneumothorax': 0}
     """
     size = (settings or PhantomSettings()).size
     return simulate_shape(seed, index, size, size)
