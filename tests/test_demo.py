@@ -27,7 +27,7 @@ def test_the_demo_goes_the_whole_way_and_stops_at_the_first_fault(
     assert commands[0] == ["train", "experiment=quick", "name=a", "folder=runs/a", "export=false"]
     assert commands[-1] == ["predict", "runs/a/package", "cohorts/phantom-files/300x96-seed0/images/a.dcm"]
     end = capsys.readouterr().out.split("The whole way took")[1]
-    assert "runs/a/evaluation/report.html" in end
+    assert "runs/a/evaluation/test/report.html" in end
     assert "mlflow ui --backend-store-uri" in end
     commands.clear()
     failing.add("export")

@@ -55,10 +55,17 @@ def write_results(
         write_report(temporary / "report.html", evaluation, context, image)
 
 
-def cohort_summary(cohort: "Cohort", analysed: pl.DataFrame) -> CohortSummary:
-    """Where the analysed cases come from, for the report."""
+def cohort_summary(cohort: "Cohort", split: str, analysed: pl.DataFrame) -> CohortSummary:
+    """Where the analysed cases come from, for the report: found = refused + left out + elsewhere + analysed (+ refused by the model)."""
     counts = cohort.counts
+    here = len(cohort.select(split))
     return CohortSummary(
-        cohort.name, cohort.hash, found=counts.get("found"), quarantined=counts.get("quarantined"), excluded=counts.get("excluded"),
-        analysed=len(analysed), patients=analysed["patient_id"].drop_nulls().n_unique() or None,
-    )  # fmt: skip
+        name=cohort.name,
+        hash=cohort.hash,
+        found=counts["found"],
+        quarantined=counts["quarantined"],
+        excluded=counts["excluded"],
+        elsewhere=counts["cases"] - counts["excluded"] - here,
+        analysed=len(analysed),
+        patients=analysed["patient_id"].drop_nulls().n_unique() or None,
+    )

@@ -49,7 +49,7 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
     evaluation = evaluate(table, candidate.labels, thresholds, seed=settings.seed, replicates=settings.replicates)
     context = ReportContext(
         title=settings.title or f"{_title(settings.split)} of {cohort.name}",
-        cohort=cohort_summary(cohort, predicted.cases),
+        cohort=cohort_summary(cohort, settings.split, predicted.cases),
         model=_describe(candidate),
         split=settings.split,
         threshold_origin=_origin(settings, candidate),
@@ -130,7 +130,7 @@ def _known(thresholds: Mapping[str, float], labels: tuple[Label, ...]) -> dict[s
 def _origin(settings: EvaluateSettings, candidate: Candidate) -> str:
     if settings.thresholds:
         return "given on the command line"
-    return f"frozen on {candidate.threshold_source}"
+    return f"chosen on {candidate.threshold_source}"
 
 
 def _describe(candidate: Candidate) -> dict[str, str]:
@@ -139,12 +139,10 @@ def _describe(candidate: Candidate) -> dict[str, str]:
 
 
 def _notes(refused: dict[str, str], cohort: Cohort) -> list[str]:
-    notes = []
+    notes = list(cohort.meta.get("notes", ()))
     if refused:
         name, reason = next(iter(refused.items()))
         notes.append(f"The model refused {len(refused)} images, which are not in the figures; the first is {name}: {reason}.")
-    if cohort.meta.get("allow"):
-        notes.append(f"Checks that were overridden when the cohort was made: {', '.join(cohort.meta['allow'])}.")
     return notes
 
 

@@ -36,13 +36,13 @@ def validation_report(
     evaluation = evaluate(table, cohort.labels, checkpoint.thresholds, replicates=REPLICATES)
     context = ReportContext(
         title=f"Validation of {cohort.name}",
-        cohort=cohort_summary(cohort, cases),
+        cohort=cohort_summary(cohort, "validation", cases),
         model=describe(checkpoint),
         split="validation",
         threshold_origin=f"chosen on this split by the rule “{checkpoint.record['thresholds']['rule']}”",
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
-        notes=(OPTIMISTIC,),
+        notes=(OPTIMISTIC, *cohort.meta.get("notes", ())),
     )  # fmt: skip
     write_results(folder, evaluation, context, NativePixels(cohort.path), cases)
     return main_figures(evaluation.metrics), evaluation.metrics

@@ -14,6 +14,7 @@ class CohortSummary:
         found: Files or records that the source held.
         quarantined: Refused with a reason.
         excluded: Readable but left out.
+        elsewhere: In other splits.
         analysed: Cases of this evaluation.
         patients: Patients of the analysed cases, None if unknown.
     """
@@ -23,6 +24,7 @@ class CohortSummary:
     found: int | None = None
     quarantined: int | None = None
     excluded: int | None = None
+    elsewhere: int | None = None
     analysed: int | None = None
     patients: int | None = None
 

@@ -58,7 +58,7 @@ def render(evaluation: Evaluation, context: ReportContext, images: Images | None
 
 def _flow(evaluation: Evaluation, context: ReportContext) -> list[tuple[str, str]]:
     cohort, patients = context.cohort, evaluation.metrics["patients"]
-    steps = [("found", cohort.found), ("quarantined", cohort.quarantined), ("excluded", cohort.excluded)]
+    steps = [("found", cohort.found), ("quarantined", cohort.quarantined), ("excluded", cohort.excluded), ("elsewhere", cohort.elsewhere)]
     steps.append(("analysed", evaluation.metrics["cases"]))
     named = f"{patients['count']:,}" if patients["known"] else ENGLISH["patients_unknown"]
     return [(ENGLISH[key], f"{count:,}") for key, count in steps if count is not None] + [(ENGLISH["patients"], named)]

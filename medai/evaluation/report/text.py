@@ -13,6 +13,7 @@ ENGLISH: dict[str, str] = {
     "found": "found",
     "quarantined": "refused",
     "excluded": "left out",
+    "elsewhere": "in other splits",
     "analysed": "analysed",
     "patients": "patients",
     "patients_unknown": "unknown",
