@@ -89,6 +89,8 @@ def _line(error: Exception, verb: str) -> str | None:
         if module in TRAIN_MODULES | PLAIN_MODULES:
             extra = verb if verb in ("evaluate", "ingest") and module in PLAIN_MODULES else "train"
             return f"{verb} needs {module}, which is not installed: pip install 'medai[{extra}]'"
+    if "No space left on device" in str(error):  # Polars and safetensors have error classes of their own for it
+        return "the disk is full (No space left on device); make room and run the command again"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return None
@@ -141,7 +143,8 @@ def export(settings: "ExportSettings") -> Path:
     package = Path(export_candidate(settings))
     archive = package.with_name(f"{package.name}.zip")
     following = [f"medai {verb}" for verb in (f"verify {_quoted(package)}", f"predict {_quoted(package)} FILE")]
-    following.append(f"medai evaluate {_setting('candidate', package)}")
+    place = f" {_setting('cohorts', settings.cohorts)}" if settings.cohorts != type(settings).cohorts else ""
+    following.append(f"medai evaluate {_setting('candidate', package)}{place}")
     _conclude({"package": package, "zip": archive if archive.exists() else None}, following)
     return package
 

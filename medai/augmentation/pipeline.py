@@ -4,11 +4,13 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt64
 from numpy import ndarray
 from torch import Tensor
 
+from medai.core.error import MedaiError
 from medai.core.target import build
 
 
@@ -36,10 +38,25 @@ class Augmentation:
         return {"nodes": self.nodes, "_compose": None}
 
     def build(self) -> None:
-        """Build the transforms now, so that a wrong name is found before the training starts."""
+        """Build the transforms; otherwise their first use does it."""
         from monai.transforms import Compose
 
         self._compose = Compose([build(node, "a transform", is_transform) for node in self.nodes])
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        """Try the transforms on an image of `shape` (C, H, W), so that a wrong one is told before the training starts.
+
+        Raises:
+            MedaiError: one fails, or they change the shape.
+        """
+        names = ", ".join(str(node.get("_target_", "?")).rsplit(".", 1)[-1] for node in self.nodes)
+        try:
+            result = self(torch.rand(4, *shape), np.arange(4, dtype=np.uint64))
+        except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise MedaiError(f"augmentation.transforms ({names}) fail on an image of shape {shape}: {reason}") from None
+        if tuple(result.shape[1:]) != shape:
+            raise MedaiError(f"augmentation.transforms ({names}) change the shape {shape} to {tuple(result.shape[1:])}; it has to stay")
 
     def __call__(self, images: Float[Tensor, "N C H W"], seeds: UInt64[ndarray, " N"]) -> Float[Tensor, "N C H W"]:
         """Transform each image with the draw of its own seed."""

@@ -109,8 +109,16 @@ class Cohort:
         labels = self._read(TEST_LABELS if partition == "test" else DEVELOPMENT_LABELS).select(columns)
         return cases.join(labels, on="case_id", how="left", maintain_order="left", validate="1:1")
 
+    def _keys(self) -> Keys | None:
+        """What the hashes were keyed with; None where this machine does not have the site's key."""
+        try:
+            keys = Keys.of(bool(self.meta.get("public")), create=False)
+        except MedaiError:
+            return None
+        return keys if keys.identity == self.meta.get("key_identity") else None
+
     def check(self) -> None:
-        """Verify the hash of every part.
+        """Verify the hash of every part, the pixels included.
 
         Raises:
             MedaiError: a part is missing, changed or too many, or the site's key is another one.
@@ -130,6 +138,10 @@ class Cohort:
             raise MedaiError(f"{self.path / RECORD} was changed after the ingest; restore it, or ingest again")
 
     def _read(self, name: str) -> pl.DataFrame:
+        """Read a table and hold it against its recorded hash (for hospital data where the site's key is here)."""
+        keys = self._keys()
+        if keys is not None and (self.path / name).is_file() and hash_part(self.path / name, keys) != self.meta["parts"].get(name):
+            raise MedaiError(f"{self.path / name} was changed after the ingest; restore it, or ingest again")
         try:
             return pl.read_parquet(self.path / name)
         except (FileNotFoundError, pl.exceptions.PolarsError) as error:

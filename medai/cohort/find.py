@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from medai.cohort.cohort import Cohort
-from medai.cohort.schema import RECORD
 from medai.core.error import MedaiError
 
 
@@ -21,10 +20,12 @@ def find_cohort(content_hash: str, name: str, recorded: str | None, cohorts: Pat
     """
     places = [Path(recorded)] if recorded else []
     for path in [*places, *sorted(cohorts.glob("*"))]:
-        if (path / RECORD).is_file():
+        try:
             cohort = Cohort.open(path)
-            if cohort.hash == content_hash:
-                return cohort
+        except (MedaiError, OSError):  # no cohort, a damaged one, or one that may not be read: another may be the right one
+            continue
+        if cohort.hash == content_hash:
+            return cohort
     raise MedaiError(
-        f"the cohort {name!r} ({content_hash[:16]}) is not in {cohorts}; give its folder with cohorts=…, or other data with dataset=…"
+        f"the cohort {name!r} ({content_hash[:16]}) is not in {cohorts}; give its folder with cohorts=…, or data with dataset=…"
     )

@@ -28,7 +28,7 @@ class SplitSettings:
 
     Attributes:
         validation: Fraction of the development cases.
-        test: Fraction of all cases; 1.0 makes every case a test case, whatever the source says. None: 0.15, or none with `hold_out`.
+        test: Fraction of all cases; 1.0 makes every case a test case. None: 0.15, or none with `hold_out`.
         seed: Same seed, same split.
         hold_out: Case column to the values that make a case a test case, e.g. ``{"site": ["50"]}``.
     """
@@ -94,10 +94,10 @@ def split_cases(cases: pl.DataFrame, labels: pl.DataFrame, settings: SplitSettin
 
 def _test_cases(cases: pl.DataFrame, labels: pl.DataFrame, settings: SplitSettings) -> tuple[Bool[np.ndarray, " N"], dict[str, Any]]:
     source = cases["source_split"]
-    if settings.test == 1.0:
-        return np.ones(len(cases), dtype=bool), {"test": "every case"}
     if source.is_not_null().any():
         return (source == "test").fill_null(False).to_numpy(), {"test": "source"}
+    if settings.test == 1.0:
+        return np.ones(len(cases), dtype=bool), {"test": "every case"}
     if settings.hold_out:
         named = {column: list(values) for column, values in settings.hold_out.items()}
         return _held_out(cases, settings.hold_out), {"test": "hold_out", "hold_out": named}

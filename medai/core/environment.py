@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores and system. GPUs are named by whoever uses them."""
+    """Processor, cores and system; whoever uses torch adds its threads and GPU."""
     return {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count() or 0, "system": platform.platform(terse=True)}
 
 

@@ -34,15 +34,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_directory(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
     """Give a temporary directory beside `path`; on success its files are fsynced and it takes the name `path`.
 
+    Args:
+        path: The directory to be.
+        replaces: A directory that holds a file of this name may be replaced, since it is an older one of the same kind.
+
     Raises:
-        MedaiError: `path` exists and `replace` is false.
+        MedaiError: `path` exists and is neither empty nor such a directory.
     """
-    path = Path(path)
-    if path.exists() and not replace:
-        raise MedaiError(f"{path} exists already; remove it or choose another name")
+    path = Path(path).resolve()
+    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or (replaces and (path / replaces).is_file()))):
+        raise MedaiError(f"{path} exists already and holds other things; remove it or choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     temporary.mkdir()

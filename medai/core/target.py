@@ -57,5 +57,5 @@ def build(node: Mapping[str, Any], role: str, allowed: Callable[[Any], bool], *a
     own = {str(key): value for key, value in node.items() if key != "_target_"}
     try:
         return target(*arguments, **(keywords | own))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise MedaiError(f"{path} does not take these arguments: {error}") from None

@@ -48,7 +48,7 @@ def write_results(
     def image(case_id: str) -> Shaped[np.ndarray, "C H W"] | None:
         return pixels.read(*places[case_id]) if pixels is not None and places is not None and case_id in places else None
 
-    with atomic_directory(folder, replace=True) as temporary:
+    with atomic_directory(folder, replaces="metrics.json") as temporary:
         evaluation.table.write_parquet(temporary / "predictions.parquet")
         text = json.dumps(evaluation.metrics | dict(origin or {}), indent=2, ensure_ascii=False, allow_nan=False)
         (temporary / "metrics.json").write_text(text + "\n", encoding="utf-8")

@@ -25,7 +25,7 @@ from medai.export.settings import ExportSettings
 from medai.export.write import zip_package
 from medai.ingest.view import ensure_view
 from medai.store.shard import NativePixels
-from medai.training.checkpoint import Checkpoint
+from medai.training.checkpoint import Checkpoint, threshold_source
 
 RANGE_MARGIN = 0.25  # of the development images' range of values, on either side
 CONTRAST_SHARE = 0.1  # of the smallest contrast among the validation images
@@ -73,8 +73,8 @@ def _package_input(settings: ExportSettings, source: Path, checkpoint: Checkpoin
         labels=checkpoint.labels,
         contract=_contract(checkpoint, cohort, cases),
         thresholds=checkpoint.thresholds,
-        threshold_source=f"validation split of {cohort.name} ({frozen['cases']} cases), rule {frozen['rule']}",
-        calibration={"method": "temperature", "temperatures": checkpoint.temperatures, "fitted_on": "validation"},
+        threshold_source=threshold_source(frozen, cohort.name),
+        calibration=record.get("calibration", {}) | {"temperatures": checkpoint.temperatures},
         preprocessing=checkpoint.plan.to_dict() | {"flip_average": checkpoint.flip_average},
         hashes={"cohort": cohort.hash, "checkpoint": checkpoint.hash, "code": record.get("commit", "")},
         versions=versions(),

@@ -34,7 +34,7 @@ def write_package(
     Raises:
         MedaiError: `output` exists and is not to be replaced.
     """
-    with atomic_directory(output, replace=replace) as folder:
+    with atomic_directory(output, replaces=RECORD if replace else None) as folder:
         (folder / MODEL).write_bytes(model)
         (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         (folder / CARD).write_text(model_card(record), encoding="utf-8")

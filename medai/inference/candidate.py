@@ -94,13 +94,16 @@ class CheckpointCandidate:
     def __init__(self, checkpoint: "Checkpoint", path: Path) -> None:
         import torch
 
+        from medai.training.checkpoint import threshold_source
+
         self.path, self.labels, self.thresholds = path, checkpoint.labels, dict(checkpoint.thresholds)
         self.hash, self.intended_use = checkpoint.hash, ""
         cohort, thresholds = checkpoint.record.get("cohort", {}), checkpoint.record.get("thresholds", {})
         self.cohort = (str(cohort.get("hash", "")), str(cohort.get("name", "")), cohort.get("path"))
-        self.threshold_source = f"validation ({thresholds.get('cases', '?')} cases) by the rule {thresholds.get('rule', '?')}"
+        self.threshold_source = threshold_source(thresholds, self.cohort[1])
         self.facts = {"Code": str(checkpoint.record.get("commit", ""))[:16]}
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.backends.cudnn.allow_tf32 = False  # thresholds were frozen in 32 bits
         self._predictor = checkpoint.predictor().to(self._device)
 
     def prepare(self, pixels: Shaped[np.ndarray, "C H W"]) -> Float32[np.ndarray, "C H W"]:

@@ -25,6 +25,8 @@ from medai.ingest.ingest import ingest
 from medai.source.build import build_source
 from medai.store.shard import NativePixels
 
+SEEN = "seen-images"  # what allow= names to score a model on images of its own development
+
 
 def evaluate_candidate(settings: EvaluateSettings) -> Path:
     """Score a model on a split of a cohort, or a table of predictions.
@@ -43,6 +45,8 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
     cases = cohort.select(settings.split)
     if cases.is_empty():
         raise MedaiError(f"cohort {cohort.path} has no {settings.split} cases; choose another split=… or dataset=…")
+    notes = _check_unseen(settings, candidate, cohort, cases)
+    looks = _looks(cohort) if settings.split == "test" else None
     predicted = predict_cases(candidate, cohort, cases)
     thresholds = candidate.thresholds | _known(settings.thresholds, candidate.labels)
     table = predictions_table(predicted.cases, candidate.labels, predicted.outputs.probability, predicted.outputs.logit)
@@ -54,10 +58,10 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
         split=settings.split,
         threshold_origin=_origin(settings, candidate),
         intended_use=candidate.intended_use,
-        looks_at_test=_count_look(cohort, candidate) if settings.split == "test" else None,
+        looks_at_test=_count_look(looks, candidate) if looks else None,
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
-        notes=_notes(predicted.refused, cohort),
+        notes=[*notes, *_notes(predicted.refused, cohort)],
     )
     folder = Path(settings.output) if settings.output else _folder(candidate, cohort, settings.split)
     origin = {
@@ -101,10 +105,32 @@ def _cohort(settings: EvaluateSettings, candidate: Candidate) -> Cohort:
         if not node.get("targets"):
             node["targets"] = [label.to_dict() for label in candidate.labels]
         split = dict(node.get("split") or {})
-        if not split.get("hold_out"):  # a folder of new cases is a test set as a whole
-            node["split"] = split | {"test": 1.0, "validation": 0.0}
+        if not split.get("hold_out") and split.get("test") is None:  # new cases are a test set as a whole, unless they say otherwise
+            node["split"] = split | {"test": 1.0}
         return ingest(build_source(node), Path(settings.cohorts), workers=settings.workers, allow=settings.allow)
     return find_cohort(*candidate.cohort, Path(settings.cohorts))
+
+
+def _check_unseen(settings: EvaluateSettings, candidate: Candidate, cohort: Cohort, cases: pl.DataFrame) -> list[str]:
+    """Refuse to score a model on images that it was developed on.
+
+    Returns:
+        What the report has to say of it.
+    """
+    if settings.dataset is None:
+        return []  # the model's own cohort: the ingest kept its splits apart
+    try:
+        own = find_cohort(*candidate.cohort, Path(settings.cohorts))
+    except MedaiError:
+        return ["The cohort of the model's development is not here: whether it has seen some of these images was not checked."]
+    if own.hash == cohort.hash or own.meta.get("public") != cohort.meta.get("public"):
+        return []  # the same splits, or hashes that cannot be compared
+    development = own.cases().filter(pl.col("partition") == "development")["pixel_hash"]
+    seen = cases["pixel_hash"].is_in(development.implode()).sum()
+    if seen and SEEN not in settings.allow:
+        what = f"{seen} of the {len(cases)} images are in the development set of {candidate.path}, so the figures would be too good"
+        raise MedaiError(f"{what}; name other data, or override with allow=[{SEEN}]")
+    return [f"{seen} of these images were in the development set of the model: the figures are too good."] if seen else []
 
 
 def _check_labels(candidate: Candidate, cohort: Cohort) -> None:
@@ -128,9 +154,10 @@ def _known(thresholds: Mapping[str, float], labels: tuple[Label, ...]) -> dict[s
 
 
 def _origin(settings: EvaluateSettings, candidate: Candidate) -> str:
-    if settings.thresholds:
+    given = sorted(settings.thresholds)
+    if len(given) == sum(label.kind == "binary" for label in candidate.labels):
         return "given on the command line"
-    return f"chosen on {candidate.threshold_source}"
+    return f"chosen on {candidate.threshold_source}" + (f"; {', '.join(given)} given on the command line" if given else "")
 
 
 def _describe(candidate: Candidate) -> dict[str, str]:
@@ -146,9 +173,21 @@ def _notes(refused: dict[str, str], cohort: Cohort) -> list[str]:
     return notes
 
 
-def _count_look(cohort: Cohort, candidate: Candidate) -> int:
-    """Add a line to the cohort's list of looks at its test labels, beside the cohort; give their number."""
-    path = cohort.path.with_name(f"{cohort.path.name}.looks.jsonl")
+def _looks(cohort: Cohort) -> Path:
+    """The list of looks at the cohort's test labels, beside the cohort. It is opened before the work, so that no look goes uncounted."""
+    path = cohort.path.parent / "looks" / f"{cohort.name}-{cohort.hash[:16]}.jsonl"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise MedaiError(
+            f"the list of looks at the test labels, {path}, cannot be written ({error.strerror}); use a copy of the cohort"
+        ) from None
+    return path
+
+
+def _count_look(path: Path, candidate: Candidate) -> int:
+    """Add a look; give their number."""
     look = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "candidate": candidate.hash, "kind": candidate.kind}
     with open(path, "a", encoding="utf-8") as stream:
         stream.write(json.dumps(look) + "\n")

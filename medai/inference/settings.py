@@ -13,11 +13,11 @@ class EvaluateSettings:
     """Everything `evaluate.py` takes.
 
     Attributes:
-        candidate: What is evaluated: a run, a checkpoint, a package (folder or zip) or an ONNX file.
+        candidate: What is evaluated: a run, a checkpoint or a package (folder or zip).
         predictions: Instead of a candidate: a table of predictions (CSV or Parquet) in the columns of the design.
         dataset: The data set's definition; null takes the cohort that the candidate was trained on.
         split: ``test``, ``validation`` or ``train``.
-        output: Folder of the results; null names a new one beside the candidate or the table.
+        output: Folder of the results; null names one beside the candidate or the table, by cohort and split.
         thresholds: Operating point by label; a label that is not named keeps the candidate's frozen one.
         cohorts: Folder of the cohorts.
         runs: Folder of the runs, for sweeps.

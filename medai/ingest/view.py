@@ -1,6 +1,7 @@
 """Make views: the pixels of a cohort at one shape. Disposable; a changed plan or cohort makes a new one, never a stale one."""
 
 import multiprocessing
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,10 +69,10 @@ def _make(path: Path, cohort: Cohort, plan: ResizePlan, workers: int) -> None:
     encoding = choose_encoding(cases)
     values = int(cases["shape"].list.eval(pl.element().cast(pl.Int64).product()).list.first().sum())
     tasks = [(first, cases[first : first + CASES_PER_TASK]) for first in range(0, len(cases), CASES_PER_TASK)]
-    with atomic_directory(path, replace=True) as temporary:
+    with atomic_directory(path, replaces=VIEW_RECORD) as temporary:
         context = _Context(cohort.path, temporary / VIEW_PIXELS, shape, encoding)
-        with open(context.raw, "wb") as stream:
-            stream.truncate(int(np.prod(shape)) * np.dtype(encoding.dtype).itemsize)
+        with open(context.raw, "wb") as stream:  # a full disk is told now: through a memory map it would kill the process
+            os.posix_fallocate(stream.fileno(), 0, int(np.prod(shape)) * np.dtype(encoding.dtype).itemsize)
         with progress(f"View {plan.height} x {plan.width} of {cohort.name}", len(cases)) as bar:
             for count in run_tasks(_fill, context, tasks, workers if values > FEW_VALUES else 0):
                 bar.advance(count)

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from medai.core.error import MedaiError
@@ -132,7 +133,25 @@ def build_network(node: Mapping[str, Any], *, in_channels: int, out_channels: in
         accepted = inspect.signature(target).parameters
         keywords = {key: value for key, value in keywords.items() if key in accepted}
     module: nn.Module = build(node, "a network", is_network, **keywords)
+    _check_shape(module, str(node["_target_"]), (1, in_channels, height, width), out_channels)
     return module
+
+
+def _check_shape(module: nn.Module, name: str, shape: tuple[int, ...], out_channels: int) -> None:
+    """Try a network on an empty image, so that a wrong one is told now and not after the first batch.
+
+    Raises:
+        MedaiError: it fails, or gives another number of outputs.
+    """
+    try:
+        with torch.inference_mode():
+            outputs = module.eval()(torch.zeros(shape))
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise MedaiError(f"{name} does not take images of shape {shape}: {str(error).splitlines()[0]}") from None
+    module.train()
+    if not isinstance(outputs, torch.Tensor) or outputs.shape != (1, out_channels):
+        got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise MedaiError(f"{name} gives {got} for one image; expected (1, {out_channels}): an output for each label or class")
 
 
 def _stem(height: int, width: int) -> dict[str, Any]:

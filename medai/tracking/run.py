@@ -2,12 +2,14 @@
 
 import logging
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from medai.core.error import MedaiError
+from medai.core.progress import say
 from medai.tracking.settings import TrackingSettings
 
 LONGEST_VALUE = 6000  # characters of a parameter that MLflow keeps
@@ -15,18 +17,15 @@ SWEEP_TAG = "medai.sweep"
 
 
 class Tracker(Protocol):
-    """What a training reports to."""
+    """What a training reports to. A fault of the tracking is told once and never ends the training."""
 
     run_id: str | None
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record figures of one epoch."""
 
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Record facts that are known late."""
-
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Store a file, or the files of a directory."""
+    def artifact(self, path: Path) -> None:
+        """Store a file, or a directory under its own name."""
 
     def end(self, status: str) -> None:
         """``FINISHED``, ``FAILED`` or ``KILLED``."""
@@ -40,10 +39,7 @@ class Untracked:
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         return None
 
-    def tags(self, values: Mapping[str, str]) -> None:
-        return None
-
-    def artifact(self, path: Path, folder: str | None = None) -> None:
+    def artifact(self, path: Path) -> None:
         return None
 
     def end(self, status: str) -> None:
@@ -61,26 +57,41 @@ class MlflowRun:
     def __init__(self, client: Any, run_id: str) -> None:
         self._client = client
         self.run_id: str | None = run_id
+        self._told = False
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self._client.log_batch(self.run_id, metrics=[Metric(key, float(value), now, step) for key, value in values.items()])
+        batch = [Metric(plain_name(key), float(value), now, step) for key, value in values.items()]
+        self._guarded(lambda: self._client.log_batch(self.run_id, metrics=batch))
 
-    def tags(self, values: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        self._client.log_batch(self.run_id, tags=[RunTag(key, str(value)[:LONGEST_VALUE]) for key, value in values.items()])
-
-    def artifact(self, path: Path, folder: str | None = None) -> None:
+    def artifact(self, path: Path) -> None:
         if path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), folder or path.name)
+            self._guarded(lambda: self._client.log_artifacts(self.run_id, str(path), path.name))
         else:
-            self._client.log_artifact(self.run_id, str(path), folder)
+            self._guarded(lambda: self._client.log_artifact(self.run_id, str(path)))
 
     def end(self, status: str) -> None:
-        self._client.set_terminated(self.run_id, status)
+        self._guarded(lambda: self._client.set_terminated(self.run_id, status))
+
+    def _guarded(self, call: Callable[[], Any]) -> None:
+        """Go on without the tracking where it fails: the run's folder holds the same figures and files."""
+        try:
+            call()
+        except Exception as error:
+            if not self._told:
+                say(f"MLflow does not take the records of run {self.run_id} ({_first_line(error)}); the training goes on without it")
+            self._told = True
+
+
+def plain_name(name: str) -> str:
+    """A name in the characters that MLflow takes."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def tracking_uri(settings: TrackingSettings, runs: Path) -> str:
@@ -106,15 +117,15 @@ def start_run(
     """
     if not settings.enabled:
         return Untracked()
-    client = _client(tracking_uri(settings, runs))
     try:
+        client = _client(tracking_uri(settings, runs))
         experiment = _experiment(client, settings, runs)
         parent = {"mlflow.parentRunId": _parent(client, experiment, sweep)} if sweep else {}
         run = client.create_run(experiment, run_name=name, tags=dict(tags) | parent)
         _log_parameters(client, run.info.run_id, parameters)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MedaiError(f"tracking.uri={tracking_uri(settings, runs)} cannot be used ({reason}); set another or tracking=none") from error
+        uri = tracking_uri(settings, runs)
+        raise MedaiError(f"tracking.uri={uri} cannot be used ({_first_line(error)}); set another or tracking=none") from error
     return MlflowRun(client, run.info.run_id)
 
 
@@ -161,7 +172,7 @@ def _log_parameters(client: Any, run_id: str, parameters: Mapping[str, Any]) -> 
     from mlflow.entities import Param
 
     flat = flatten(parameters)
-    items = [Param(key, str(value)[:LONGEST_VALUE]) for key, value in flat.items()]
+    items = [Param(plain_name(key), str(value)[:LONGEST_VALUE]) for key, value in flat.items()]
     for start in range(0, len(items), 100):  # MLflow takes 100 parameters at a time
         client.log_batch(run_id, params=items[start : start + 100])
 

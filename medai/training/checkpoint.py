@@ -59,7 +59,7 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint atomically, in place of an older one."""
-        with atomic_directory(path, replace=True) as folder:
+        with atomic_directory(path, replaces="checkpoint.json") as folder:
             weights = {name: value.detach().cpu().contiguous() for name, value in self.classifier.state_dict().items()}
             save_file(weights, folder / "model.safetensors")
             description = {
@@ -77,11 +77,15 @@ class Checkpoint:
             (folder / "checkpoint.json").write_text(text + "\n", encoding="utf-8")
 
     @staticmethod
-    def load(path: Path) -> "Checkpoint":
+    def load(path: Path, *, finished: bool = True) -> "Checkpoint":
         """Read a checkpoint directory, or the one in a run's directory.
 
+        Args:
+            path: The directory.
+            finished: Refuse a checkpoint whose training has not ended: nothing is calibrated and frozen in it yet.
+
         Raises:
-            MedaiError: there is none, it is damaged, or it was written by a newer major version.
+            MedaiError: there is none, it is damaged or unfinished, or it was written by a newer major version.
         """
         folder = path / "checkpoint" if (path / "checkpoint").is_dir() else path
         if not (folder / "checkpoint.json").is_file():
@@ -93,7 +97,15 @@ class Checkpoint:
         digest = description.pop("hash", None)
         if digest != hash_text(canonical_json(description)) or description["weights_sha256"] != hash_file(folder / "model.safetensors"):
             raise MedaiError(f"{folder} was changed after it was written (its hash does not match); use an untouched copy")
+        if finished and "thresholds" not in description["record"]:
+            raise MedaiError(f"the training of {path} did not finish, so its thresholds are not frozen; train again")
         return _from_description(description, folder / "model.safetensors", digest)
+
+
+def threshold_source(frozen: Mapping[str, Any], cohort: str) -> str:
+    """Where the thresholds come from, in words."""
+    assumed = f"; 0.5 assumed for {', '.join(frozen['assumed'])} (one class only there)" if frozen.get("assumed") else ""
+    return f"validation split of {cohort} ({frozen['cases']} cases), rule {frozen['rule']}{assumed}"
 
 
 def _from_description(description: dict[str, Any], weights: Path, digest: str) -> Checkpoint:

@@ -33,6 +33,10 @@ class Batch:
     target: Int64[Tensor, "n L"]
     rows: Int64[Tensor, " n"]
 
+    def pin_memory(self) -> "Batch":
+        """Page-locked memory, from which a GPU copies while it computes; the loader calls it."""
+        return Batch(self.images.pin_memory(), self.target.pin_memory(), self.rows.pin_memory())
+
 
 class Images(Dataset[Batch]):
     """A split of a cohort: looked up by `BatchKey`, a batch at a time.
@@ -68,21 +72,18 @@ class Images(Dataset[Batch]):
 
 
 class EpochBatches(Sampler[BatchKey]):
-    """The batches of one epoch, in an order that only (seed, epoch) decides. The last, smaller batch is left out.
-
-    `start` is the number of batches consumed already: a resumed epoch goes on there.
-    """
+    """The batches of one epoch, in an order that only (seed, epoch) decides. The last, smaller batch is left out."""
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
         self.count, self.batch_size, self.seed = count, min(batch_size, count), seed
-        self.epoch = self.start = 0
+        self.epoch = 0
 
     def __len__(self) -> int:
-        return self.count // self.batch_size - self.start
+        return self.count // self.batch_size
 
     def __iter__(self) -> Iterator[BatchKey]:
         order = epoch_order(self.count, self.seed, self.epoch)
-        for batch in range(self.start, self.count // self.batch_size):
+        for batch in range(self.count // self.batch_size):
             position = batch * self.batch_size
             yield BatchKey(self.epoch, position, order[position : position + self.batch_size])
 

@@ -49,8 +49,6 @@ class EpochResult:
 class Fit:
     """Fits a classifier to one split and validates it on another.
 
-    The state of the training is in the attributes; `run` goes on from it.
-
     Attributes:
         labels: What is learned, in the order of the outputs.
         settings: How.
@@ -155,7 +153,7 @@ class Fit:
         return better
 
     def _stopped(self) -> bool:
-        return self.settings.patience is not None and self.stale > self.settings.patience
+        return self.settings.patience is not None and self.stale >= self.settings.patience
 
 
 def summary(result: EpochResult) -> str:

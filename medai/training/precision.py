@@ -2,6 +2,18 @@
 
 import torch
 
+from medai.core.error import MedaiError
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Refuse a GPU that is not there, before anything else is done.
+
+    Raises:
+        MedaiError: ``cuda`` is asked for and torch sees none.
+    """
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise MedaiError("training.accelerator=cuda, but torch sees no GPU here; set training.accelerator=auto, or install torch with CUDA")
+
 
 def choose_precision(precision: str, accelerator: str) -> str:
     """Resolve ``auto``: bf16 on CUDA from compute capability 8.0 on, else 32 bit.

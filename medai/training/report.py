@@ -58,7 +58,6 @@ def describe(checkpoint: Checkpoint) -> dict[str, str]:
         "Intensity": checkpoint.plan.intensity.method,
         "Epoch": str(record.get("epoch", "")),
         "Seed": str(record.get("seed", "")),
-        "Checkpoint": checkpoint.hash[:16],
     }
 
 

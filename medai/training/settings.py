@@ -8,6 +8,7 @@ from medai.preprocessing.plan import IntensityPlan
 from medai.tracking.settings import TrackingSettings
 
 SCHEDULES = ("constant", "cosine", "one_cycle")
+RULES = "youden, accuracy, sensitivity=<0..1>, specificity=<0..1>, or a number from 0 to 1"
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 MONITORS = ("auroc", "accuracy", "loss", "last")
 
@@ -97,6 +98,13 @@ class TrainingSettings:
         _within("training.warmup", self.warmup, 0, 1)
         _within("training.ema_decay", self.ema_decay, 0, 0.99999)
         _within("training.label_smoothing", self.label_smoothing, 0, 0.5)
+        _within("training.final_learning_rate", self.final_learning_rate, 0, 1)
+        if self.patience is not None:
+            _within("training.patience", self.patience, 1, 100_000)
+        if self.gradient_clip is not None:
+            _within("training.gradient_clip", self.gradient_clip, 1e-9, 1e9)
+        if not _is_rule(self.threshold):
+            raise MedaiError(f"training.threshold is {self.threshold!r}; allowed: {RULES}")
 
 
 @dataclass
@@ -136,6 +144,21 @@ class TrainSettings:
     sweep: str | None = None
     allow: list[str] = field(default_factory=list)
     export: bool = False
+
+    def __post_init__(self) -> None:
+        _within("workers", self.workers, 0, 1024)
+
+
+def _is_rule(text: str) -> bool:
+    """Whether `text` is a rule of `medai.evaluation.threshold`, whose import would make `--help` slow."""
+    name, _, number = text.partition("=")
+    if text in ("youden", "accuracy"):
+        return True
+    try:
+        value = float(number if name in ("sensitivity", "specificity") else text)
+    except ValueError:
+        return False
+    return 0 <= value <= 1
 
 
 def _check(key: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from jaxtyping import Int64
 
 from medai.augmentation.pipeline import Augmentation
 from medai.cohort.cohort import Cohort
-from medai.core.environment import commit, hardware, versions
 from medai.core.error import MedaiError
 from medai.core.file import write_json
 from medai.core.label import Label
@@ -31,7 +30,9 @@ from medai.tracking.run import Tracker, start_run
 from medai.training.checkpoint import Checkpoint
 from medai.training.data import Images, OrderedBatches, loader
 from medai.training.fit import EpochResult, Fit, summary
+from medai.training.precision import check_accelerator
 from medai.training.predictor import Classifier
+from medai.training.record import checkpoint_record, tracking_tags
 from medai.training.report import validation_report
 from medai.training.settings import TrainSettings
 from medai.training.validation import freeze
@@ -50,28 +51,23 @@ def train(settings: TrainSettings) -> Path:
         MedaiError: the data, the configuration or the surroundings do not allow it.
     """
     started = time.time()
+    check_accelerator(settings.training.accelerator)
     _make_deterministic(settings.seed)
     cohort = ingest(build_source(settings.dataset), Path(settings.cohorts), workers=settings.workers, allow=settings.allow)
+    if not cohort.labels:
+        raise MedaiError(f"cohort {cohort.path} has no labels; name the table and its columns: dataset.labels=… dataset.targets=[…]")
     plan = _plan(settings, cohort)
     view = ensure_view(cohort, plan.resize, settings.workers)
-    checkpoint = Checkpoint.fresh(cohort.labels, plan, settings.model, settings.training.flip_average)
-    checkpoint.record = _record(settings, cohort, checkpoint)
-    folder = _folder(settings, cohort)
     splits = {name: _images(settings, cohort, view, plan, name) for name in ("train", "validation")}
+    checkpoint = Checkpoint.fresh(cohort.labels, plan, settings.model, settings.training.flip_average)
+    checkpoint.record = checkpoint_record(settings, cohort, checkpoint)
+    folder = _make_folder(settings, cohort)
     write_json(folder / "config.json", asdict(settings))
-    with _tracked(settings, folder, checkpoint.record) as tracker:
-        run: dict[str, Any] = {
-            "status": "running",
-            "cohort": str(cohort.path),
-            "cohort_hash": cohort.hash,
-            "mlflow_run_id": tracker.run_id,
-            "started": started,
-        }
-        write_json(folder / "run.json", run)
+    facts = {"cohort": str(cohort.path), "cohort_hash": cohort.hash, "started": started}
+    with _recorded(settings, folder, checkpoint.record, facts) as tracker:
         best = _fit(settings, folder, checkpoint, splits, tracker)
         figures = _freeze(settings, cohort, folder, best, splits["validation"])
-        run |= {"status": "finished", "seconds": time.time() - started, "checkpoint_hash": best.hash, "validation": figures}
-        write_json(folder / "run.json", run)
+        facts |= {"seconds": time.time() - started, "checkpoint_hash": best.hash, "validation": figures}
         tracker.metrics({f"best_{key}": value for key, value in figures.items()}, settings.training.epochs)
         for name in ("config.json", "checkpoint", "validation"):
             tracker.artifact(folder / name)
@@ -82,19 +78,17 @@ def _fit(settings: TrainSettings, folder: Path, checkpoint: Checkpoint, splits: 
     """Train, keep the best epoch on disk, and read it back."""
 
     def on_epoch(result: EpochResult, classifier: Classifier) -> None:
-        say(summary(result))
-        tracker.metrics(result.metrics, result.epoch)
-        with open(folder / "metrics.jsonl", "a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"epoch": result.epoch} | result.metrics) + "\n")
         if result.best:
             checkpoint.record["epoch"] = result.epoch
-            Checkpoint(
-                checkpoint.labels, checkpoint.plan, checkpoint.model, checkpoint.flip_average, classifier, record=checkpoint.record
-            ).save(folder / "checkpoint")  # fmt: skip
+            replace(checkpoint, classifier=classifier).save(folder / "checkpoint")
+        say(summary(result))
+        with open(folder / "metrics.jsonl", "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"epoch": result.epoch} | result.metrics) + "\n")
+        tracker.metrics(result.metrics, result.epoch)
 
     fit = Fit(checkpoint.labels, settings.training, settings.seed, settings.workers)
     fit.run(checkpoint.classifier, splits["train"], splits["validation"], on_epoch)
-    return Checkpoint.load(folder)
+    return Checkpoint.load(folder, finished=False)
 
 
 def _freeze(settings: TrainSettings, cohort: Cohort, folder: Path, best: Checkpoint, validation: Images) -> dict[str, float]:
@@ -105,16 +99,12 @@ def _freeze(settings: TrainSettings, cohort: Cohort, folder: Path, best: Checkpo
         raw = torch.cat([best.classifier.averaged(batch.images) for batch in batches]).float().numpy()
     frozen = freeze(best.labels, raw, validation.target, settings.training.calibration, settings.training.threshold)
     best.temperatures, best.thresholds = frozen.temperatures, frozen.thresholds
-    best.record["thresholds"] = {
-        "rule": settings.training.threshold,
-        "split": "validation",
-        "cases": len(validation),
-        "cohort_hash": cohort.hash,
-    }
+    chosen_on = {"split": "validation", "cases": len(validation), "assumed": list(frozen.assumed)}
+    best.record["thresholds"] = {"rule": settings.training.threshold} | chosen_on
+    best.record["calibration"] = {"method": settings.training.calibration} | chosen_on
     with torch.inference_mode():
         probability, logit, _ = best.predictor().decide(torch.from_numpy(raw))
-    figures, metrics = validation_report(cohort, best, probability.numpy(), logit.numpy(), folder / "validation")
-    best.record["validation"] = metrics
+    figures, best.record["validation"] = validation_report(cohort, best, probability.numpy(), logit.numpy(), folder / "validation")
     best.save(folder / "checkpoint")
     best.hash = Checkpoint.load(folder).hash
     return figures
@@ -122,7 +112,7 @@ def _freeze(settings: TrainSettings, cohort: Cohort, folder: Path, best: Checkpo
 
 def _plan(settings: TrainSettings, cohort: Cohort) -> PreprocessingPlan:
     chosen = settings.preprocessing
-    channels = chosen.channels or int(cohort.cases()["shape"].list.get(0).max())  # type: ignore[arg-type]
+    channels = chosen.channels or int(cohort.meta["channels"])
     return PreprocessingPlan(ResizePlan(chosen.height, chosen.width, channels), chosen.intensity)
 
 
@@ -131,15 +121,23 @@ def _images(settings: TrainSettings, cohort: Cohort, view: View, plan: Preproces
     if cases.is_empty():
         raise MedaiError(f"cohort {cohort.path} has no {split} cases; give the data set a split (dataset.split.validation=0.15)")
     target = target_matrix(cases, cohort.labels)
-    for index, label in enumerate(cohort.labels):
-        if split == "train" and len(np.unique(target[:, index][target[:, index] != UNKNOWN])) < 2:
-            raise MedaiError(
-                f"label {label.name!r} has a single class among the {len(cases)} training cases; there is nothing to learn from it"
-            )
+    _check_classes(settings, cohort.labels, target, split)
     augmentation = Augmentation(settings.augmentation.transforms) if split == "train" and settings.augmentation.transforms else None
     if augmentation:
-        augmentation.build()  # a wrong name is found now, not in a worker
+        augmentation.check(view.shape[1:])
     return Images(view, cases["ordinal"].to_numpy().astype(np.int64), target, plan.intensity, augmentation, settings.seed)
+
+
+def _check_classes(settings: TrainSettings, labels: tuple[Label, ...], target: Int64[np.ndarray, "n L"], split: str) -> None:
+    """Refuse what cannot be learned, or cannot be judged by the monitored figure."""
+    single = [label.name for label, column in zip(labels, target.T, strict=True) if len(np.unique(column[column != UNKNOWN])) < 2]
+    if split == "train" and single:
+        raise MedaiError(
+            f"label {single[0]!r} has a single class among the {len(target)} training cases; there is nothing to learn from it"
+        )
+    if split == "validation" and settings.training.monitor == "auroc" and len(single) == len(labels):
+        what = f"no label has two classes among the {len(target)} validation cases"
+        raise MedaiError(f"{what}, so there is no AUROC to choose by; enlarge dataset.split.validation or set training.monitor=loss")
 
 
 def target_matrix(cases: pl.DataFrame, labels: tuple[Label, ...]) -> Int64[np.ndarray, "n L"]:
@@ -148,9 +146,9 @@ def target_matrix(cases: pl.DataFrame, labels: tuple[Label, ...]) -> Int64[np.nd
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def _folder(settings: TrainSettings, cohort: Cohort) -> Path:
-    name = settings.name or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{cohort.name}_{model_name(settings.model)}_s{settings.seed}"
-    folder = Path(settings.folder) if settings.folder else Path(settings.runs) / name
+def _make_folder(settings: TrainSettings, cohort: Cohort) -> Path:
+    name = settings.name or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{cohort.name}"
+    folder = Path(settings.folder or Path(settings.runs) / name)
     if (folder / "checkpoint").exists():
         raise MedaiError(f"{folder} holds a run already; choose another name=…, or remove it")
     try:
@@ -162,62 +160,21 @@ def _folder(settings: TrainSettings, cohort: Cohort) -> Path:
     return folder
 
 
-def model_name(model: dict[str, Any]) -> str:
-    """The network's short name."""
-    return str(model.get("_target_", "network")).rsplit(".", 1)[-1]
-
-
-def _record(settings: TrainSettings, cohort: Cohort, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a checkpoint says about its making."""
-    cases = cohort.cases()
-    development = cases.filter(pl.col("partition") == "development")
-    return {
-        "cohort": {
-            "name": cohort.name,
-            "hash": cohort.hash,
-            "path": str(cohort.path.resolve()),
-            "counts": cohort.counts,
-        },
-        "input": _input_contract(development),
-        "seed": settings.seed,
-        "commit": commit(),
-        "versions": versions(),
-        "hardware": hardware(),
-        "allow": list(settings.allow),
-        "parameters": sum(parameter.numel() for parameter in checkpoint.classifier.parameters()),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def _input_contract(cases: pl.DataFrame) -> dict[str, Any]:
-    """What the development images were like: a device refuses what is far from it."""
-    spans = cases["pixel_max"] - cases["pixel_min"]
-    return {
-        "modality": sorted(cases["modality"].drop_nulls().unique()), "body_part": sorted(cases["body_part"].drop_nulls().unique()),
-        "pixel_min": float(cases["pixel_min"].min()), "pixel_max": float(cases["pixel_max"].max()), "smallest_span": float(spans.min()),  # type: ignore[arg-type]
-        "channels": sorted(int(value) for value in cases["shape"].list.get(0).unique()),
-        "integers": bool(cases["dtype"].str.contains("int").all()),
-    }  # fmt: skip
-
-
 @contextmanager
-def _tracked(settings: TrainSettings, folder: Path, record: dict[str, Any]) -> Iterator[Tracker]:
-    """An MLflow run that ends as the training ends."""
-    tags = {
-        "medai.commit": record["commit"],
-        "medai.cohort": record["cohort"]["name"],
-        "medai.cohort_hash": record["cohort"]["hash"],
-        "medai.counts": json.dumps(record["cohort"]["counts"]),
-        "medai.versions": json.dumps(record["versions"]),
-        "medai.hardware": json.dumps(record["hardware"]),
-        "medai.folder": str(folder.resolve()),
-    }
+def _recorded(settings: TrainSettings, folder: Path, record: dict[str, Any], facts: dict[str, Any]) -> Iterator[Tracker]:
+    """Keep `run.json` and the tracking in step with the training: running, then finished, failed or interrupted."""
+    tags = tracking_tags(record, folder)
     tracker = start_run(settings.tracking, Path(settings.runs), folder.name, asdict(settings), tags, settings.sweep)
+    facts["mlflow_run_id"] = tracker.run_id
+    write_json(folder / "run.json", {"status": "running"} | facts)
     try:
         yield tracker
     except BaseException as error:
-        tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        interrupted = isinstance(error, KeyboardInterrupt)
+        write_json(folder / "run.json", {"status": "interrupted" if interrupted else "failed", "reason": str(error)} | facts)
+        tracker.end("KILLED" if interrupted else "FAILED")
         raise
+    write_json(folder / "run.json", {"status": "finished"} | facts)
     tracker.end("FINISHED")
 
 

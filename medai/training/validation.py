@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
+from medai.core.error import MedaiError
 from medai.core.label import Label, slices_of
 from medai.evaluation.auroc import auroc
 from medai.evaluation.calibration import fit_temperature
@@ -17,10 +18,15 @@ from medai.task.task import UNKNOWN, Loss
 
 @dataclass(frozen=True)
 class Frozen:
-    """What validation decides about the shipped model: per label a temperature and, if binary, a threshold."""
+    """What validation decides about the shipped model: per label a temperature and, if binary, a threshold.
+
+    Attributes:
+        assumed: Labels with one class only on validation: their temperature is 1 and their threshold 0.5.
+    """
 
     temperatures: dict[str, float]
     thresholds: dict[str, float]
+    assumed: tuple[str, ...]
 
 
 def figures(
@@ -29,7 +35,12 @@ def figures(
     """Loss, macro AUROC (one against the rest for several classes) and accuracy at 0.5 or by the largest probability.
 
     A figure that the targets do not allow (one class only) is left out of its mean; without any it is 0.
+
+    Raises:
+        MedaiError: a logit is not finite.
     """
+    if not np.isfinite(logit).all():
+        raise MedaiError("the network's outputs on validation are not finite; lower training.optimizer.lr or set training.gradient_clip=1")
     areas, accuracies = [], []
     for index, label in enumerate(labels):
         known = target[:, index] != UNKNOWN
@@ -50,18 +61,20 @@ def freeze(
     labels: Sequence[Label], logit: Float[np.ndarray, "N P"], target: Int64[np.ndarray, "N L"], calibration: str, rule: str
 ) -> Frozen:
     """Fit the calibration and choose the thresholds, on validation alone."""
-    temperatures, thresholds = {}, {}
+    temperatures, thresholds, assumed = {}, {}, []
     for index, label in enumerate(labels):
         known = target[:, index] != UNKNOWN
         part, truth = logit[known][:, slices_of(labels)[label.name]].astype(np.float64), target[known, index]
         part = part[:, 0] if label.kind == "binary" else part
-        fitted = fit_temperature(part, truth) if calibration == "temperature" and len(np.unique(truth)) > 1 else 1.0
+        both = len(np.unique(truth)) > 1
+        assumed += [] if both else [label.name]
+        fitted = fit_temperature(part, truth) if calibration == "temperature" and both else 1.0
         temperatures[label.name] = float(np.float32(fitted))
         if label.kind == "binary":
             probability = 1 / (1 + np.exp(-part / temperatures[label.name]))
-            chosen = choose(probability, truth, rule) if len(np.unique(truth)) > 1 else 0.5
+            chosen = choose(probability, truth, rule) if both else 0.5
             thresholds[label.name] = float(np.float32(chosen))  # as the exported graph holds it
-    return Frozen(temperatures, thresholds)
+    return Frozen(temperatures, thresholds, tuple(assumed))
 
 
 def _area(score: Float[np.ndarray, " N"], positive: np.ndarray) -> float:

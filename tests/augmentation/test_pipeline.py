@@ -39,6 +39,15 @@ def test_no_transforms_leave_the_images_alone() -> None:
     assert Augmentation([])(images, SEEDS) is images
 
 
+def test_transforms_are_tried_before_they_are_needed() -> None:
+    Augmentation(NODES).check((1, 16, 16))
+    with pytest.raises(MedaiError, match=r"RandFlipd.* fail on an image"):
+        Augmentation([{"_target_": "monai.transforms.RandFlipd", "keys": "image", "prob": 1.0}]).check((1, 16, 16))
+    crop = {"_target_": "monai.transforms.RandSpatialCrop", "roi_size": [8, 8], "random_size": False}
+    with pytest.raises(MedaiError, match=r"change the shape \(1, 16, 16\) to \(1, 8, 8\)"):
+        Augmentation([crop]).check((1, 16, 16))
+
+
 def test_what_is_no_transform_is_refused() -> None:
     with pytest.raises(MedaiError, match=r"os\.remove is not a transform"):
         Augmentation([{"_target_": "os.remove"}]).build()

@@ -81,10 +81,13 @@ def test_a_site_that_is_not_there_is_refused_with_those_that_are() -> None:
         split_cases(_cases(30), _labels(30, [0.3]), SplitSettings(hold_out={"hospital": ["50"]}))
 
 
-def test_every_case_can_be_a_test_case_whatever_the_source_says() -> None:
-    frame = _cases(10).with_columns(source_split=pl.lit("train"))
-    cases, _ = split_cases(frame, _labels(10, [0.3]), SplitSettings.from_dict({"test": 1.0, "validation": 0}))
+def test_every_case_can_be_a_test_case_where_the_source_says_nothing() -> None:
+    settings = SplitSettings.from_dict({"test": 1.0, "validation": 0})
+    cases, _ = split_cases(_cases(10), _labels(10, [0.3]), settings)
     assert (cases["partition"] == "test").all() and (cases["split"] == "test").all()
+    told = _cases(10).with_columns(source_split=pl.Series(["train"] * 7 + ["test"] * 3))
+    cases, _ = split_cases(told, _labels(10, [0.3]), settings)
+    assert (cases["partition"] == "test").sum() == 3
 
 
 def test_the_source_s_own_split_is_kept() -> None:

@@ -34,16 +34,18 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with atomic_directory(tmp_path / "d") as temporary:
         (temporary / "one").write_text("1")
-    with atomic_directory(tmp_path / "d", replace=True) as temporary:
+    with atomic_directory(tmp_path / "d", replaces="one") as temporary:
         (temporary / "two").write_text("2")
     assert [path.name for path in (tmp_path / "d").iterdir()] == ["two"]
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
-def test_an_existing_directory_is_not_overwritten_unasked(tmp_path: Path) -> None:
+def test_a_directory_of_another_kind_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
-    with pytest.raises(MedaiError, match="exists already"), atomic_directory(tmp_path / "d"):
+    (tmp_path / "d" / "thesis.txt").write_text("years")
+    with pytest.raises(MedaiError, match="holds other things"), atomic_directory(tmp_path / "d", replaces="metrics.json"):
         pass
+    assert (tmp_path / "d" / "thesis.txt").read_text() == "years"
 
 
 def test_json_has_one_canonical_text() -> None:

@@ -27,7 +27,13 @@ class Way:
 
     @property
     def images(self) -> Path:
+        """The images that the run was developed on."""
         return self.folder / "phantom"
+
+    @property
+    def elsewhere(self) -> Path:
+        """Images of other patients."""
+        return self.folder / "elsewhere"
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +45,7 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
     try:
         arguments = ["dataset.count=80", "dataset.path=phantom", f"folder={folder / 'runs' / 'first'}", "export=true", *SMALL]
         assert main(["train", *arguments]) == 0
+        assert main(["ingest", "dataset.count=40", "dataset.path=elsewhere", "dataset.seed=1", "dataset.split.test=1.0"]) == 0
     finally:
         os.chdir(before)
     return Way(folder)

@@ -36,7 +36,7 @@ def commands() -> list[str]:
 def place(way: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the README's reader stands: some images, a table of labels, scores, an npz file, and a network of their own."""
     folder = tmp_path_factory.mktemp("reader")
-    shutil.copytree(way.images, folder / "dicom")
+    shutil.copytree(way.elsewhere, folder / "dicom")
     shutil.copytree(way.images, folder / "cohorts" / "phantom-files" / "80x256-seed0")
     first, second = sorted((folder / "dicom").rglob("*.dcm"))[:2]
     shutil.copy(first, folder / "image.dcm")

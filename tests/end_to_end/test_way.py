@@ -41,9 +41,37 @@ def test_a_run_and_its_package_score_the_test_split_alike(here: Any) -> None:
 
 
 def test_a_package_is_scored_straight_from_a_folder_of_dicom_files(here: Any) -> None:
-    arguments = [f"dataset.path={here.images}", "dataset.labels=labels.csv", "output=straight"]
-    assert main(["evaluate", f"candidate={here.package}", "dataset=dicom", *arguments]) == 0
-    assert metrics(Path("straight"))["cases"] == 80
+    arguments = [f"dataset.path={here.elsewhere}", "dataset.labels=labels.csv", "output=straight"]
+    assert main(["evaluate", f"candidate={here.package}", "dataset=dicom", "dataset.public=true", *arguments]) == 0
+    assert metrics(Path("straight"))["cases"] == 40
+
+
+def test_a_model_is_not_scored_on_images_that_it_has_seen(here: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", f"candidate={here.run}", "dataset=dicom", "dataset.public=true", f"dataset.path={here.images}"]
+    arguments += ["dataset.labels=labels.csv", "output=seen"]
+    assert "of the 80 images are in the development set" in one_line(capsys, arguments)
+    assert main([*arguments, "allow=[seen-images]"]) == 0
+    assert "the figures are too good" in Path("seen/report.html").read_text()
+
+
+def test_results_never_replace_other_files(here: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert "holds other things" in one_line(capsys, ["evaluate", f"candidate={here.run}", f"output={tmp_path}"])
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_changed_labels_are_not_scored(here: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(here.folder / "cohorts", tmp_path / "cohorts")
+    trained_on = Path(json.loads((here.run / "run.json").read_text())["cohort"]).name
+    cohort = tmp_path / "cohorts" / trained_on
+    table = pl.read_parquet(cohort / "labels" / "test.parquet")
+    table.with_columns(effusion=1 - pl.col("effusion")).write_parquet(cohort / "labels" / "test.parquet")
+    hidden = here.folder / "cohorts"
+    hidden.rename(here.folder / "hidden")
+    try:
+        assert "was changed after the ingest" in one_line(capsys, ["evaluate", f"candidate={here.run}", f"cohorts={tmp_path / 'cohorts'}"])
+    finally:
+        (here.folder / "hidden").rename(hidden)
 
 
 def test_scores_of_anyone_are_reported(here: Any, tmp_path: Path) -> None:

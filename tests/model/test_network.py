@@ -38,6 +38,16 @@ def test_what_is_no_network_is_refused() -> None:
         build_network({"_target_": "torch.load", "f": "weights.pt"}, in_channels=1, out_channels=1, height=28, width=28)
 
 
+def test_a_network_with_other_outputs_is_refused_before_it_is_trained() -> None:
+    node = {"_target_": "torch.nn.Flatten"}
+    with pytest.raises(MedaiError, match=r"gives \(1, 784\) for one image; expected \(1, 2\)"):
+        build_network(node, in_channels=1, out_channels=2, height=28, width=28)
+    with pytest.raises(MedaiError, match="does not take images of shape"):
+        build_network(
+            {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2}, in_channels=1, out_channels=2, height=28, width=28
+        )
+
+
 def test_a_vit_that_cannot_be_cut_says_so() -> None:
     with pytest.raises(MedaiError, match="choose a preprocessing size"):
         build_network({"_target_": "medai.model.network.vit"}, in_channels=1, out_channels=1, height=29, width=31)

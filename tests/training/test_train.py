@@ -116,7 +116,7 @@ def test_a_checkpoint_predicts_what_validation_saw(settings: TrainSettings) -> N
 
 
 def test_early_stopping_ends_a_training_that_does_not_improve(settings: TrainSettings) -> None:
-    training = replace(settings.training, epochs=30, patience=1, monitor="accuracy", optimizer={"_target_": "torch.optim.SGD", "lr": 1e-9})
+    training = replace(settings.training, epochs=30, patience=2, monitor="accuracy", optimizer={"_target_": "torch.optim.SGD", "lr": 1e-9})
     run = train(replace(settings, name="stale", training=replace(training, ema_decay=0.0)))
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 3  # the first is the best; two more are not better
 
@@ -145,6 +145,77 @@ def test_an_interrupted_training_is_marked_as_failed(settings: TrainSettings, tm
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
     (found,) = client.search_runs([client.get_experiment_by_name("medai").experiment_id])
     assert found.info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accelerator": "cuda"}, "torch sees no GPU here"),
+        (
+            {"optimizer": {"_target_": "torch.optim.AdamW", "lr": -1.0}},
+            r"torch\.optim\.AdamW does not take these arguments: Invalid learning rate",
+        ),
+        ({"optimizer": {"_target_": "torch.load", "f": "x"}}, r"torch\.load is not an optimiser"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(settings: TrainSettings, changes: dict[str, object], message: str) -> None:
+    if "accelerator" in changes and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(MedaiError, match=message):
+        train(replace(settings, name="wrong", training=replace(settings.training, **changes)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threshold": "sensitvity=0.9"}, "training.threshold is 'sensitvity=0.9'; allowed: youden"),
+        ({"threshold": "1.5"}, "training.threshold"),
+        ({"patience": 0}, "training.patience is 0"),
+        ({"gradient_clip": -1.0}, "training.gradient_clip"),
+    ],
+)
+def test_a_setting_that_would_fail_late_is_refused_early(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(MedaiError, match=message):
+        TrainingSettings(**changes)  # type: ignore[arg-type]
+
+
+def test_validation_with_one_class_cannot_choose_by_auroc(settings: TrainSettings, pictures: Path, tmp_path: Path) -> None:
+    arrays = dict(np.load(pictures))
+    arrays["val_labels"] = np.ones_like(arrays["val_labels"])
+    np.savez(tmp_path / "one.npz", **arrays)
+    dataset = settings.dataset | {"path": str(tmp_path / "one.npz"), "name": "one"}
+    with pytest.raises(MedaiError, match="no label has two classes among the 48 validation cases"):
+        train(replace(settings, name="one", dataset=dataset))
+    run = train(replace(settings, name="loss", dataset=dataset, training=replace(settings.training, monitor="loss", epochs=1)))
+    assert Checkpoint.load(run).record["thresholds"]["assumed"] == ["bright"]
+
+
+def test_an_unfinished_training_is_not_taken_for_a_model(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medai.training.train._freeze", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(settings, name="half"))
+    run = Path(settings.runs) / "half"
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    with pytest.raises(MedaiError, match="did not finish"):
+        Checkpoint.load(run)
+
+
+def test_a_fault_of_the_tracking_does_not_end_the_training(
+    settings: TrainSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    def gone(*_: object, **__: object) -> None:
+        raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr(MlflowClient, "log_artifacts", gone)
+    monkeypatch.setattr(MlflowClient, "set_terminated", gone)
+    run = train(replace(settings, name="alone", tracking=TrackingSettings(), training=replace(settings.training, epochs=1)))
+    assert Checkpoint.load(run).thresholds
+    assert capsys.readouterr().err.count("the training goes on without it") == 1
 
 
 def test_a_run_is_not_overwritten(settings: TrainSettings) -> None:
