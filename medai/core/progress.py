@@ -76,7 +76,7 @@ class _RichBar:
 
     def advance(self, count: int = 1, note: str = "") -> None:
         speed = self._bars.tasks[self._task].speed
-        fields = {"rate": f"{speed:,.0f} {self._unit}/s" if speed else ""} | ({"note": note} if note else {})
+        fields = {"rate": f"{speed:,.{0 if speed >= 10 else 1}f} {self._unit}/s" if speed else ""} | ({"note": note} if note else {})
         self._bars.update(self._task, advance=count, **fields)
 
 

@@ -71,13 +71,21 @@ def _make(path: Path, cohort: Cohort, plan: ResizePlan, workers: int) -> None:
     tasks = [(first, cases[first : first + CASES_PER_TASK]) for first in range(0, len(cases), CASES_PER_TASK)]
     with atomic_directory(path, replaces=VIEW_RECORD) as temporary:
         context = _Context(cohort.path, temporary / VIEW_PIXELS, shape, encoding)
-        with open(context.raw, "wb") as stream:  # a full disk is told now: through a memory map it would kill the process
-            os.posix_fallocate(stream.fileno(), 0, int(np.prod(shape)) * np.dtype(encoding.dtype).itemsize)
+        _reserve(context.raw, int(np.prod(shape)) * np.dtype(encoding.dtype).itemsize)
         with progress(f"View {plan.height} x {plan.width} of {cohort.name}", len(cases)) as bar:
             for count in run_tasks(_fill, context, tasks, workers if values > FEW_VALUES else 0):
                 bar.advance(count)
         record: dict[str, Any] = {"schema_version": VIEW_SCHEMA_VERSION, "plan": asdict(plan), "plan_hash": plan.hash}
         write_json(temporary / VIEW_RECORD, record | {"cohort_hash": cohort.hash, "shape": list(shape)} | asdict(encoding))
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file of `size` bytes. A full disk is told now: through a memory map it would kill the process."""
+    with open(path, "wb") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+        else:  # macOS
+            stream.truncate(size)
 
 
 def choose_encoding(cases: pl.DataFrame) -> Encoding:
