@@ -68,5 +68,5 @@ def test_a_task_goes_the_whole_way(
     capsys.readouterr()
     assert main(["predict", "run/package", str(pictures / "000.png"), "--json"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
-    assert set(answer["decision"].values()) <= {*GRADES, "red", "green", "blue", "0", "1"}
+    assert set(answer["decision"].values()) <= {*GRADES, "red", "green", "blue", "negative", "positive"}
     assert (Path("by-onnx") / "report.html").is_file()
