@@ -13,10 +13,10 @@ from medai.cohort.schema import PIPELINE_VERSION, RECORD
 from medai.cohort.split import SplitSettings
 from medai.core.error import MedaiError
 from medai.core.file import canonical_json, hash_text
+from medai.core.lock import locked
 from medai.core.progress import progress, say
 from medai.ingest.collect import collect
 from medai.ingest.finish import finish, publish
-from medai.ingest.lock import locked
 from medai.ingest.pool import run_tasks
 from medai.ingest.unit import BYTES_PER_UNIT, CASES_PER_UNIT, WORK, Unit, UnitContext, cases_part, cut, ingest_unit
 from medai.source.base import Scan, Source

@@ -14,8 +14,8 @@ from jaxtyping import Float32, Shaped
 from medai.cohort.cohort import Cohort
 from medai.core.error import MedaiError
 from medai.core.file import atomic_directory, write_json
+from medai.core.lock import locked
 from medai.core.progress import progress
-from medai.ingest.lock import locked
 from medai.ingest.pool import run_tasks
 from medai.preprocessing.plan import ResizePlan
 from medai.store.shard import NativePixels

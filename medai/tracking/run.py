@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medai.core.error import MedaiError
+from medai.core.lock import locked
 from medai.core.progress import say
 from medai.tracking.settings import TrackingSettings
 
@@ -118,9 +119,10 @@ def start_run(
     if not settings.enabled:
         return Untracked()
     try:
-        client = _client(tracking_uri(settings, runs))
-        experiment = _experiment(client, settings, runs)
-        parent = {"mlflow.parentRunId": _parent(client, experiment, sweep)} if sweep else {}
+        with locked(runs / ".mlflow.lock"):  # trainings that start at once would all make the tables, the experiment and the parent
+            client = _client(tracking_uri(settings, runs))
+            experiment = _experiment(client, settings, runs)
+            parent = {"mlflow.parentRunId": _parent(client, experiment, sweep)} if sweep else {}
         run = client.create_run(experiment, run_name=name, tags=dict(tags) | parent)
         _log_parameters(client, run.info.run_id, parameters)
     except Exception as error:

@@ -45,7 +45,7 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Way:
     try:
         arguments = ["dataset.count=80", "dataset.path=phantom", f"folder={folder / 'runs' / 'first'}", "export=true", *SMALL]
         assert main(["train", *arguments]) == 0
-        assert main(["ingest", "dataset.count=40", "dataset.path=elsewhere", "dataset.seed=1", "dataset.split.test=1.0"]) == 0
+        assert main(["ingest", "dataset.count=80", "dataset.path=elsewhere", "dataset.seed=1", "dataset.split.test=1.0"]) == 0
     finally:
         os.chdir(before)
     return Way(folder)

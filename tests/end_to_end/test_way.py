@@ -43,7 +43,7 @@ def test_a_run_and_its_package_score_the_test_split_alike(here: Any) -> None:
 def test_a_package_is_scored_straight_from_a_folder_of_dicom_files(here: Any) -> None:
     arguments = [f"dataset.path={here.elsewhere}", "dataset.labels=labels.csv", "output=straight"]
     assert main(["evaluate", f"candidate={here.package}", "dataset=dicom", "dataset.public=true", *arguments]) == 0
-    assert metrics(Path("straight"))["cases"] == 40
+    assert metrics(Path("straight"))["cases"] == 80
 
 
 def test_a_model_is_not_scored_on_images_that_it_has_seen(here: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""One process at a time makes a cohort or a view; the others wait and then find it."""
+"""One process at a time makes a cohort, a view or a tracking store; the others wait and then find it."""
 
 import os
 from collections.abc import Iterator
