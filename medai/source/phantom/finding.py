@@ -84,7 +84,7 @@ def _draw_nodules(draw: np.random.Generator, anatomy: Anatomy, growth: float) ->
 
 
 def _draw_nodule(draw: np.random.Generator, anatomy: Anatomy, growth: float) -> Nodule:
-    radius = float(min(4.2 + draw.gamma(2.4, 2.3), 14.0))
+    radius = float(min(6.0 + draw.gamma(2.4, 2.3), 15.0))
     y = float(draw.uniform(0.09, 0.86)) * anatomy.lung
     outer = float(cage_half_width(anatomy, np.float32(y))) - radius - 8
     side = -1.0 if draw.random() < 0.52 else 1.0
@@ -118,7 +118,7 @@ def fill_with_air(path: Field, chest: Chest, air: Pneumothorax, anatomy: Anatomy
     here = (frame.x * air.side > 14) & (chest.base > 0)
     beyond = ramp(-inwards, 2.0) * here
     edge = np.maximum(1 - np.abs(inwards) / np.float32(max(1.5, 0.9 * frame.spacing_mm)), 0) * here
-    path -= np.float32(0.40 * LUNG_DENSITY) * chest.lung * beyond
+    path -= np.float32(0.75 * LUNG_DENSITY) * chest.lung * beyond
     path += np.float32(2.6) * edge * np.minimum(chest.lung / 25, 1) + np.float32(0.05) * chest.lung * (here & (inwards > 0))
     return 1 - beyond
 
