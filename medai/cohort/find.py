@@ -19,7 +19,7 @@ def find_cohort(content_hash: str, name: str, recorded: str | None, cohorts: Pat
         MedaiError: there is none with this hash.
     """
     places = [Path(recorded)] if recorded else []
-    for path in [*places, *sorted(cohorts.glob("*"))]:
+    for path in [*places, cohorts, *sorted(cohorts.glob("*"))]:
         try:
             cohort = Cohort.open(path)
         except (MedaiError, OSError):  # no cohort, a damaged one, or one that may not be read: another may be the right one

@@ -30,6 +30,8 @@ def _read_image(path: Path) -> Shaped[np.ndarray, "C H W"]:
 
     try:
         with Image.open(path) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                raise Refusal("multi-frame", f"{path} holds {image.n_frames} pictures; give one file for each")  # type: ignore[attr-defined]
             image.load()
             upright = ImageOps.exif_transpose(image)
             if upright.mode == "1":

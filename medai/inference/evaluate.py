@@ -123,8 +123,12 @@ def _check_unseen(settings: EvaluateSettings, candidate: Candidate, cohort: Coho
         own = find_cohort(*candidate.cohort, Path(settings.cohorts))
     except MedaiError:
         return ["The cohort of the model's development is not here: whether it has seen some of these images was not checked."]
-    if own.hash == cohort.hash or own.meta.get("public") != cohort.meta.get("public"):
-        return []  # the same splits, or hashes that cannot be compared
+    if own.hash == cohort.hash:
+        return []  # the same splits
+    if own.meta.get("public") != cohort.meta.get("public") or own.meta.get("key_identity") != cohort.meta.get("key_identity"):
+        unchecked = "Whether the model has seen some of these images was not checked: the two cohorts were keyed in different ways."
+        say(unchecked)
+        return [unchecked]
     development = own.cases().filter(pl.col("partition") == "development")["pixel_hash"]
     seen = cases["pixel_hash"].is_in(development.implode()).sum()
     if seen and SEEN not in settings.allow:
@@ -196,7 +200,7 @@ def _count_look(path: Path, candidate: Candidate) -> int:
 
 def _folder(candidate: Candidate, cohort: Cohort, split: str) -> Path:
     base = candidate.path if candidate.kind == "checkpoint" else candidate.path.parent
-    name = f"{cohort.name}-{split}" + ("" if candidate.kind == "checkpoint" else f"-{candidate.path.stem}")
+    name = f"{cohort.name}-{split}-{cohort.hash[:8]}" + ("" if candidate.kind == "checkpoint" else f"-{candidate.path.stem}")
     return base / "evaluation" / name
 
 

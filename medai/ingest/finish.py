@@ -24,6 +24,7 @@ from medai.cohort.schema import (
 )
 from medai.cohort.split import SplitSettings, split_cases
 from medai.cohort.write import write_record, write_table
+from medai.core.error import MedaiError
 from medai.core.label import Label
 from medai.ingest.collect import Collected
 from medai.ingest.unit import WORK
@@ -36,6 +37,8 @@ def finish(source: Source, scan: Scan, collected: Collected, folder: Path, keys:
     Raises:
         MedaiError: a leak without its override, or a split that cannot be made.
     """
+    if not scan.labels:
+        raise MedaiError(f"data set {source.name} has no labels; name the table and its columns: dataset.labels=… dataset.targets=[…]")
     values = collected.cases.select(pl.col(f"label.{label.name}").cast(_integer(label)).alias(label.name) for label in scan.labels)
     cases, method = split_cases(collected.cases, values, SplitSettings.from_dict(source.split))
     cases, leaks = exclude_leaks(cases, allow)

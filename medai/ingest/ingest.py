@@ -109,6 +109,11 @@ def _tell(cohort: Cohort) -> None:
     split = ", ".join(f"{name} {counts[name]:,}" for name in ("train", "validation", "test"))
     found = f"{counts['cases']:,} cases + {counts['quarantined']:,} quarantined = {counts['found']:,} found"
     say(f"{cohort.name}: {found}; {split}; cohort {cohort.path}")
+    for label in cohort.labels:
+        classes = counts["development_labels"][label.name]
+        names = ", ".join(f"{name} {classes[name]:,}" for name in label.classes)
+        said = f"negative {names.replace(', ', ', positive ', 1)}" if label.kind == "binary" else names
+        say(f"  {label.name} ({label.kind}): {said}" + (f", unknown {classes['unknown']:,}" if classes["unknown"] else ""))
     examples = cohort.quarantine().group_by("code", maintain_order=True).first()
     for code, example, message in examples.select("code", "source_key", "message").iter_rows():
         say(f"  {counts['quarantine'][code]:>7,}  {code:<20} {message} (e.g. {example})")

@@ -23,7 +23,10 @@ def find_table(labels: str | None, folder: Path) -> Path | None:
     """
     if labels is None or labels == "":
         return None
-    for candidate in (Path(labels), folder / labels):
+    here, inside = Path(labels), folder / labels
+    if here.is_file() and inside.is_file() and not here.samefile(inside):
+        raise MedaiError(f"dataset.labels {labels} is both {here.resolve()} and {inside.resolve()}; give the whole path of the right one")
+    for candidate in (here, inside):
         if candidate.is_file():
             return candidate
     raise MedaiError(f"dataset.labels {labels} does not exist, neither here nor in {folder}")

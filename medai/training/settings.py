@@ -147,6 +147,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         _within("workers", self.workers, 0, 1024)
+        _within("seed", self.seed, -(2**63), 2**63 - 1)
 
 
 def _is_rule(text: str) -> bool:

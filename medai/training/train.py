@@ -149,10 +149,11 @@ def target_matrix(cases: pl.DataFrame, labels: tuple[Label, ...]) -> Int64[np.nd
 def _make_folder(settings: TrainSettings, cohort: Cohort) -> Path:
     name = settings.name or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{cohort.name}"
     folder = Path(settings.folder or Path(settings.runs) / name)
-    if (folder / "checkpoint").exists():
-        raise MedaiError(f"{folder} holds a run already; choose another name=…, or remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").touch(exist_ok=False)  # of two trainings with one name, one gets the folder
+    except FileExistsError:
+        raise MedaiError(f"{folder} holds a run already; choose another name=…, or remove it") from None
     except OSError as error:
         raise MedaiError(
             f"the run's folder {folder} cannot be made ({error.strerror}); set runs=… to a folder that can be written"

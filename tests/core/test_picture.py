@@ -53,3 +53,10 @@ def test_arrays_are_read_without_pickle_and_need_a_picture_shape(tmp_path: Path)
     np.save(tmp_path / "c.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(Refusal, match="cannot be read as an array"):
         read_picture(tmp_path / "c.npy")
+
+
+def test_a_file_of_several_pictures_is_refused(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (0, 200)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    with pytest.raises(Refusal, match="holds 2 pictures"):
+        read_picture(tmp_path / "a.tif")
