@@ -22,6 +22,7 @@ from medai.store.shard import NativePixels
 from medai.store.view import VIEW_PIXELS, VIEW_RECORD, VIEW_SCHEMA_VERSION, Encoding, View
 
 CASES_PER_TASK = 256
+FEWEST_STEPS = 64  # in which the median image has to be stored
 VALUES_PER_BATCH = 2**24  # 64 MB of float32
 FEW_VALUES = 2**28  # so many are resized sooner than processes have imported torch
 
@@ -64,7 +65,7 @@ def _fits(path: Path, cohort: Cohort) -> bool:
 
 
 def _make(path: Path, cohort: Cohort, plan: ResizePlan, workers: int) -> None:
-    cases = cohort.cases().select("shape", "dtype", "pixel_min", "pixel_max", "shard", "offset", "length")
+    cases = cohort.cases().select("case_id", "shape", "dtype", "pixel_min", "pixel_max", "shard", "offset", "length")
     shape = (len(cases), plan.channels, plan.height, plan.width)
     encoding = choose_encoding(cases)
     values = int(cases["shape"].list.eval(pl.element().cast(pl.Int64).product()).list.first().sum())
@@ -89,9 +90,27 @@ def _reserve(path: Path, size: int) -> None:
 
 
 def choose_encoding(cases: pl.DataFrame) -> Encoding:
-    """How the values of these cases are stored in a view, from their `dtype`, `pixel_min` and `pixel_max`."""
+    """How the values of these cases are stored in a view, from their `dtype`, `pixel_min` and `pixel_max`.
+
+    Raises:
+        MedaiError: a case's values lie so far out that in equal steps over all values the other images would be flat.
+    """
     low, high = cases.select(pl.col("pixel_min").min(), pl.col("pixel_max").max()).row(0)
-    return Encoding.choose(low, high, integers=not cases["dtype"].str.starts_with("float").any())
+    encoding = Encoding.choose(low, high, integers=not cases["dtype"].str.starts_with("float").any())
+    span = cases.select((pl.col("pixel_max") - pl.col("pixel_min")).median()).item()
+    if encoding.offset != 0 or encoding.scale != 1:
+        _check_steps(cases, encoding, span)
+    return encoding
+
+
+def _check_steps(cases: pl.DataFrame, encoding: Encoding, span: float) -> None:
+    if span <= 0 or encoding.scale <= span / FEWEST_STEPS:
+        return
+    worst = cases.select(pl.max_horizontal(pl.col("pixel_max").abs(), pl.col("pixel_min").abs()).arg_max()).item()
+    low, high = cases.select("pixel_min", "pixel_max").row(worst)
+    name = cases["case_id"][worst] if "case_id" in cases.columns else f"number {worst}"
+    what = f"case {name} has values from {low:g} to {high:g}, while half of the images span less than {span:g}"
+    raise MedaiError(f"{what}: in a view of 16 bits the others would be flat; mend or remove it and ingest again")
 
 
 def _fill(context: _Context, task: tuple[int, pl.DataFrame]) -> int:
