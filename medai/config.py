@@ -39,7 +39,7 @@ from medai.override import quote, to_override
 from medai.training.settings import TrainSettings
 
 SCHEMAS: dict[str, type] = {"train": TrainSettings, "evaluate": EvaluateSettings, "ingest": IngestSettings, "export": ExportSettings}
-GROUPS = ("dataset", "preprocessing", "augmentation", "model", "training", "tracking", "experiment")
+GROUPS = ("dataset", "preprocessing", "augmentation", "model", "loss", "training", "tracking", "experiment")
 
 
 def tree(name: str) -> Path:
