@@ -1,4 +1,4 @@
-"""The command line: `medai ingest | train | evaluate | export | verify | predict | info`. Nothing heavy is imported before it is needed.
+"""The command line: `medai ingest | train | ensemble | evaluate | …`. Nothing heavy is imported before it is needed.
 
 Results go to stdout, everything else to stderr. What is wrong with the input ends in one line and exit code 2;
 MEDAI_DEBUG=1 shows where it came from.
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from medai.export.settings import ExportSettings
     from medai.inference.settings import EvaluateSettings
     from medai.ingest.settings import IngestSettings
+    from medai.sweep.space import SweepPlan
     from medai.training.settings import TrainSettings
 
 OVERVIEW = f"""\
 medai {medai.__version__}: train, evaluate and ship imaging-diagnosis models
 
   medai ingest    key=value …        fill a cohort from DICOM files, pictures, an npz file or the phantom
-  medai train     key=value …        train a network (-m runs a sweep)
+  medai train     key=value …        train a network (-m runs several)
+  medai sweep     key=choice(…) …    search settings by validation, with Optuna
+  medai ensemble  RUN RUN …          several runs, or the folds of a cross-validation, as one model
   medai evaluate  key=value …        score a run, a checkpoint, a package or a table of predictions
   medai export    candidate=RUN …    write the package: one ONNX graph, its contract and its vectors
   medai verify    PACKAGE            prove on this machine that a package answers as it was exported
@@ -42,7 +45,7 @@ PLAIN_MODULES = {"hydra", "omegaconf", "yaml", "antlr4", "polars", "blosc2", "sc
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; give its exit code: 0, 2 where the input was wrong, 130 where it was interrupted."""
+    """Run one command; give its exit code: 0, 2 where the input was wrong, 128 and a signal's number where that ended it."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _dispatch(given)
@@ -59,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("MEDAI_DEBUG"):
             traceback.print_exc()
         say("medai: " + " ".join(line.splitlines()))
-        return 2
+        return int(getattr(error, "exit_code", 2))
 
 
 def _dispatch(given: list[str]) -> int:
@@ -105,6 +108,8 @@ def train(settings: "TrainSettings") -> Path:
     from medai.training.train import train as fit
 
     run = fit(settings)
+    if int(os.environ.get("RANK", "0")):  # of several ranks the first speaks and exports
+        return run
     package = export_run(run, settings) if settings.export else None
     report = run / "validation" / "report.html"
     found = {"run": run, "report": report if report.exists() else None, "package": package}
@@ -114,6 +119,21 @@ def train(settings: "TrainSettings") -> Path:
         following.append(f"mlflow ui --backend-store-uri {_quoted(tracking_uri(settings.tracking, Path(settings.runs)))}")
     _conclude(found, following)
     return run
+
+
+def sweep(plan: "SweepPlan") -> Path:
+    """Search, and say where the results are."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from medai.core.file import read_json
+    from medai.sweep.sweep import run_sweep
+    from medai.training.train import Pruned
+    from medai.training.train import train as fit
+
+    folder = run_sweep(plan, fit, Pruned)
+    best = read_json(folder / "sweep.json")["best"]
+    following = [f"medai evaluate {_setting('candidate', best['folder'])}"] if best else []
+    _conclude({"sweep": folder / "sweep.html", "figures": folder / "sweep.json"}, following)
+    return folder
 
 
 def export_run(run: Path, settings: "TrainSettings") -> Path:
@@ -254,6 +274,23 @@ def _answer(prediction: "FilePrediction") -> str:
     return "\n".join(lines)
 
 
+def _ensemble(arguments: list[str]) -> int:
+    parser = _Parser(
+        prog="medai ensemble",
+        description="Several runs as one model: of one split, or all folds of a cross-validation, whose out-of-fold figures are printed.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="run", type=Path, help="runs or checkpoints of the same labels, input and cohort")
+    parser.add_argument("--output", required=True, type=Path, help="the folder to make")
+    parser.add_argument("--cohorts", default=Path("cohorts"), type=Path, help="folder of the cohorts")
+    chosen = parser.parse_args(arguments)
+    from medai.training.ensemble import ensemble
+
+    folder = ensemble(chosen.runs, chosen.output, chosen.cohorts)
+    following = [f"medai {verb} {_setting('candidate', folder)}" for verb in ("evaluate", "export")]
+    _conclude({"ensemble": folder, "report": folder / "validation" / "report.html"}, following)
+    return 0
+
+
 def _info(arguments: list[str]) -> int:
     parser = _Parser(prog="medai info", description="This machine and its packages; or what a cohort, a run or a package is.")
     parser.add_argument("path", nargs="?", type=Path, help="a cohort, run, checkpoint or package")
@@ -266,8 +303,8 @@ def _info(arguments: list[str]) -> int:
     return 0
 
 
-COMPOSED: dict[str, Callable[[Any], object]] = {"ingest": ingest, "train": train, "evaluate": evaluate, "export": export}
-PLAIN: dict[str, Callable[[list[str]], int]] = {"verify": _verify, "predict": _predict, "info": _info}
+COMPOSED: dict[str, Callable[[Any], object]] = {"ingest": ingest, "train": train, "sweep": sweep, "evaluate": evaluate, "export": export}
+PLAIN: dict[str, Callable[[list[str]], int]] = {"verify": _verify, "predict": _predict, "ensemble": _ensemble, "info": _info}
 
 if __name__ == "__main__":
     sys.exit(main())

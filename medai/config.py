@@ -10,13 +10,13 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -29,17 +29,29 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from medai.config_error import did_you_mean, explain
+from medai.config_space import split_space
 from medai.core.error import MedaiError
+from medai.core.file import canonical_json, hash_text
 from medai.core.progress import say
 from medai.export.settings import ExportSettings
 from medai.inference.settings import EvaluateSettings
 from medai.ingest.settings import IngestSettings
+from medai.launcher.settings import LauncherCommand, LauncherSettings
+from medai.launcher.submit import launch
 from medai.manual import manual, opening_comment
 from medai.override import quote, to_override
+from medai.sweep.settings import SweepCommand
+from medai.sweep.space import SweepPlan
 from medai.training.settings import TrainSettings
 
 SCHEMAS: dict[str, type] = {"train": TrainSettings, "evaluate": EvaluateSettings, "ingest": IngestSettings, "export": ExportSettings}
-GROUPS = ("dataset", "preprocessing", "augmentation", "model", "loss", "training", "tracking", "experiment")
+SCHEMAS |= {"sweep": SweepCommand, "launcher": LauncherCommand}
+GROUPS = ("dataset", "preprocessing", "augmentation", "model", "loss", "training", "tracking", "experiment", "launcher")
+
+BESIDE_RESUME = (
+    "resume", "repeat", "name", "folder", "runs", "workers", "export", "tracking", "training.micro_batch", "training.accelerator",
+    "training.timeout_seconds", "training.checkpoint_minutes", "training.checkpoint_steps", "training.keep_states",
+)  # fmt: skip
 
 
 def tree(name: str) -> Path:
@@ -63,24 +75,30 @@ def settings(command: str, arguments: Sequence[str] = ()) -> Any:
         >>> settings("train", ["experiment=quick", "seed=1"]).seed
         1
     """
-    flags = _parse_flags(command, arguments)
+    flags = _parse_flags(command, _split_launcher(command, arguments)[1])
     overrides = _overrides(flags)
     with _explained(command, overrides, flags.config_dir):
-        return _placed(_to_settings(compose(command, overrides, flags.config_dir)), datetime.now(), None)
+        return _placed(_to_settings(compose(command, overrides, flags.config_dir)), datetime.now(), None, overrides)
 
 
 def run(command: str, arguments: Sequence[str], task: Callable[[Any], object]) -> None:
     """Compose the settings of a command line and call `task` with them, once or for every job of a sweep.
 
+    With a launcher, `task` is not called here but by the same command elsewhere. For ``sweep``, it is called with a `SweepPlan`.
+
     Raises:
         MedaiError: the command line or the configuration is wrong, or a job of a sweep failed.
         Exception: what `task` raised.
     """
+    launcher, arguments = _split_launcher(command, arguments)
     flags = _parse_flags(command, arguments)
     overrides = _overrides(flags)
     if flags.help:
         with _explained(command, overrides, flags.config_dir):
             print(_help(command, overrides, flags.config_dir))
+        return
+    if command == "sweep":
+        _sweep(flags, overrides, task, launcher)
         return
     started, failures = datetime.now(), []
 
@@ -90,9 +108,14 @@ def run(command: str, arguments: Sequence[str], task: Callable[[Any], object]) -
             say(f"Sweep, job {number}: {HydraConfig.get().job.override_dirname}")
         try:
             with _explained(command, overrides, flags.config_dir):
-                chosen = _placed(_to_settings(config), started, number)
-            task(chosen)
+                chosen = _placed(_to_settings(config), started, number, overrides)
+            if launcher:
+                launch(launcher, _job(command, flags, chosen), Path(chosen.folder or chosen.resume) / "job")
+            else:
+                task(chosen)
         except Exception as error:  # Hydra would print its own lines about it
+            if number is not None and getattr(error, "exit_code", 2) != 2:  # asked to end: so does the sweep
+                raise
             failures.append(error)
             if number is not None:
                 _tell(error, number)
@@ -103,6 +126,71 @@ def run(command: str, arguments: Sequence[str], task: Callable[[Any], object]) -
         raise failures[0]
     if failures:
         raise MedaiError(f"{len(failures)} job(s) of the sweep failed; their reasons stand above")
+
+
+def _split_launcher(command: str, arguments: Sequence[str]) -> tuple[LauncherSettings | None, list[str]]:
+    """What the arguments say about the launcher, and the other arguments: the launcher is no part of a run's configuration."""
+    own = [argument for argument in arguments if re.match(r"\+*launcher[.=]", argument)]
+    others = [argument for argument in arguments if argument not in own]
+    if not own:
+        return None, others
+    if command not in ("train", "sweep"):
+        raise MedaiError(f"launcher is no setting of medai {command}; train and sweep have it")
+    config_dir = _parse_flags(command, others).config_dir
+    overrides = _overrides(_parse_flags("launcher", own))
+    with _explained("launcher", overrides, config_dir):
+        return _to_settings(compose("launcher", overrides, config_dir)).launcher, others
+
+
+def _job(command: str, flags: argparse.Namespace, chosen: TrainSettings) -> list[str]:
+    """The command line of one training elsewhere: always in the same folder, and going on where it was."""
+    task = HydraConfig.get().overrides.task
+    if chosen.resume not in (None, "auto"):
+        return [command, *_join(flags), *task]
+    places = {"folder": chosen.folder, "sweep": chosen.sweep, "name": chosen.name or (None if chosen.sweep else Path(str(chosen.folder)).name)}
+    extras = [f"{key}={quote(value)}" for key, value in places.items() if value]
+    extras += [] if chosen.resume or chosen.repeat else ["resume=auto"]
+    return [command, *_join(flags), *task, *extras]
+
+
+def _join(flags: argparse.Namespace) -> list[str]:
+    return [f"--config-dir={os.path.abspath(flags.config_dir)}"] if flags.config_dir else []
+
+
+def _sweep(flags: argparse.Namespace, overrides: list[str], task: Callable[[Any], object], launcher: LauncherSettings | None) -> None:
+    if flags.multirun or flags.cfg or flags.info:
+        raise MedaiError("medai sweep takes key=value, --config-dir and --help; what varies is written as choice(…) or interval(…)")
+    plan = _sweep_plan(flags, overrides)
+    if launcher is None:
+        task(plan)
+        return
+    if launcher.devices * launcher.nodes > 1:
+        raise MedaiError("a sweep's trial runs on one device; for four at once: launcher.devices=1 launcher.jobs=4")
+    for _ in range(launcher.jobs):
+        launch(launcher, ["sweep", *_join(flags), *flags.overrides], plan.folder / "job")
+
+
+def _sweep_plan(flags: argparse.Namespace, overrides: Sequence[str]) -> SweepPlan:
+    own = [override for override in overrides if override.lstrip("+").startswith("sweep.")]
+    rest, started = [override for override in overrides if override not in own], datetime.now()
+    with _explained("sweep", own, flags.config_dir):
+        settings = _to_settings(compose("sweep", own, flags.config_dir)).sweep
+    with _explained("train", rest, flags.config_dir):
+        space, fixed = split_space(rest)
+
+    def trial(values: Mapping[str, str]) -> TrainSettings:
+        chosen = [*fixed, *(dimension.override(values[dimension.key]) for dimension in space)]
+        with _explained("train", chosen, flags.config_dir):
+            return cast(TrainSettings, _placed(_to_settings(compose("train", chosen, flags.config_dir)), started, None, chosen))
+
+    first = {dimension.key: dimension.corners()[0] for dimension in space}
+    base = trial(first)
+    plan = SweepPlan(settings, space, fixed, Path(base.runs), base.training.monitor, trial)
+    name = base.name or f"{base.dataset.get('name', 'data')}_sweep_{hash_text(canonical_json(plan.identity()))[:6]}"
+    for dimension in space:  # every end of the space is tried, so that no trial fails for it at night
+        for text in dimension.corners()[1:]:
+            trial(first | {dimension.key: text})
+    return replace(plan, folder=plan.folder / _safe(name))
 
 
 def compose(command: str, overrides: Sequence[str] = (), config_dir: str | None = None) -> DictConfig:
@@ -162,9 +250,12 @@ def _refuse_strangers(node: DictConfig, prefix: str = "") -> None:
             _refuse_strangers(node[key], f"{prefix}{key}.")
 
 
-def _placed(chosen: Any, started: datetime, number: int | None) -> Any:
+def _placed(chosen: Any, started: datetime, number: int | None, overrides: Sequence[str]) -> Any:
     """Give a training its folder: runs/<name>, or runs/<time>_<data set>_<network>_s<seed>, or a number in the sweep's."""
     if not isinstance(chosen, TrainSettings):
+        return chosen
+    _check_alone(chosen, overrides)
+    if chosen.resume not in (None, "auto"):
         return chosen
     dataset, model = str(chosen.dataset.get("name", "data")), str(chosen.model.get("_target_", "network")).rsplit(".", 1)[-1]
     name = f"{started:%Y-%m-%d_%H-%M-%S}_{dataset}"
@@ -176,6 +267,16 @@ def _placed(chosen: Any, started: datetime, number: int | None) -> Any:
     else:
         chosen.folder = chosen.folder or str(_free(Path(chosen.runs) / _safe(f"{name}_{model}_s{chosen.seed}")))
     return chosen
+
+
+def _check_alone(chosen: TrainSettings, overrides: Sequence[str]) -> None:
+    """A run that goes on, or is done again, keeps its configuration: refuse what would be changed beside it."""
+    word = "repeat" if chosen.repeat else "resume" if chosen.resume not in (None, "auto") else None
+    keys = [override.lstrip("+~").split("=")[0] for override in overrides]
+    wrong = [key for key in keys if key not in BESIDE_RESUME and not key.startswith("hydra.")]
+    if word and wrong:
+        run = chosen.repeat or chosen.resume
+        raise MedaiError(f"{word}={run} takes the configuration of that run, so {wrong[0]} cannot be given beside it; leave it out")
 
 
 def _safe(name: str) -> str:
@@ -290,7 +391,7 @@ def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _help(command: str, overrides: Sequence[str], config_dir: str | None) -> str:
     config = compose(command, overrides, config_dir)
-    used = {field.name for field in fields(SCHEMAS[command])} | ({"experiment"} if command == "train" else set())
+    used = {field.name for field in fields(SCHEMAS[command])} | ({"experiment", "launcher"} if command == "train" else set())
     groups = {group: options for group, options in group_options(config_dir).items() if group in used}
     title = f"medai {command} key=value …" + (f"     (in a checkout also: python {command}.py)" if command in ("train", "evaluate") else "")
     return manual(title, opening_comment(tree("configs") / f"{command}.yaml"), groups, _flat(config), SCHEMAS[command])

@@ -67,6 +67,16 @@ def atomic_directory(path: Path, *, replaces: str | None = None) -> Iterator[Pat
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def settle_directory(path: Path) -> None:
+    """Put right what a killed `atomic_directory` left: the older directory gets its name back, and what is unfinished goes."""
+    path = Path(path)
+    older = sorted(path.parent.glob(f".{path.name}.*.old"), key=lambda one: one.stat().st_mtime)
+    if older and not path.exists():
+        os.replace(older.pop(), path)
+    for stray in [*older, *path.parent.glob(f".{path.name}.*.part")]:
+        shutil.rmtree(stray, ignore_errors=True)
+
+
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
+_quiet = False
 
 
 class Progress(Protocol):
@@ -17,9 +18,16 @@ class Progress(Protocol):
         """`count` more are done; `note` is shown behind the figures, e.g. ``"loss 0.31"``."""
 
 
+def quiet(silent: bool) -> None:
+    """Whether this process keeps silent: of several ranks, one speaks."""
+    global _quiet
+    _quiet = silent
+
+
 def say(message: str) -> None:
     """Tell the user something, on stderr, so that stdout stays for results."""
-    print(message, file=sys.stderr, flush=True)
+    if not _quiet:
+        print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -30,7 +38,7 @@ def progress(description: str, total: int | None, unit: str = "cases") -> Iterat
         >>> with progress("Ingest", 1000) as bar:
         ...     bar.advance(10)
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _quiet:
         try:
             with _bar(description, total, unit) as bar:
                 yield bar

@@ -1,20 +1,27 @@
 """Views: the images of a cohort at one shape, raw in one file, gathered a batch at a time from a memory map."""
 
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Bool, Int64, Shaped
 
 from medai.cohort.schema import check_version
 from medai.core.error import MedaiError
 from medai.core.file import read_json
 
-VIEW_SCHEMA_VERSION = "1.0"
+VIEW_SCHEMA_VERSION = "1.1"
 VIEW_RECORD = "view.json"
 VIEW_PIXELS = "pixels.raw"
+VIEW_CHECKSUMS = "checksums.raw"  # CRC-32 of each row, uint32
 SMALLEST_RANGE = 64  # integers of a smaller range lose too much when a resized value is rounded to one
+
+
+def checksum(image: Shaped[np.ndarray, "C H W"]) -> int:
+    """CRC-32 of an image's bytes."""
+    return zlib.crc32(np.ascontiguousarray(image).data)
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,21 @@ class Encoding:
         return (stored.astype(np.float64) * self.scale + self.offset).astype(np.float32)
 
 
+class Damaged(MedaiError):
+    """A row of a view is not what was written.
+
+    Attributes:
+        row: Its number.
+    """
+
+    def __init__(self, path: Path, row: int) -> None:
+        super().__init__(f"row {row} of {path} was changed on the disk (its checksum differs); remove {path}, it is made again when needed")
+        self.row = row
+
+
 @dataclass
 class View:
-    """A view on disk. It opens its file when first read, once in each process.
+    """A view on disk. It opens its file when first read, once in each process, and holds each row against its checksum the first time.
 
     Attributes:
         path: The view's folder.
@@ -73,22 +92,24 @@ class View:
     path: Path
     meta: dict[str, Any] = field(repr=False)
     _map: np.memmap[Any, Any] | None = field(default=None, repr=False, compare=False)
+    _checksums: np.memmap[Any, Any] | None = field(default=None, repr=False, compare=False)
+    _unchecked: Bool[np.ndarray, " N"] | None = field(default=None, repr=False, compare=False)
 
     @staticmethod
     def open(path: Path | str) -> "View":
         """Open a view.
 
         Raises:
-            MedaiError: there is none, or its file has another size than its record says.
+            MedaiError: there is none, or its files have another size than its record says.
         """
         path = Path(path)
         meta = read_json(path / VIEW_RECORD)
         check_version(meta.get("schema_version"), path, "a view", VIEW_SCHEMA_VERSION)
         view = View(path, meta)
-        expected = int(np.prod(view.shape)) * view.dtype.itemsize
-        found = (path / VIEW_PIXELS).stat().st_size if (path / VIEW_PIXELS).is_file() else 0
-        if found != expected:
-            raise MedaiError(f"{path / VIEW_PIXELS} has {found} bytes, expected {expected}; remove {path}, it is made again when needed")
+        for name, expected in ((VIEW_PIXELS, int(np.prod(view.shape)) * view.dtype.itemsize), (VIEW_CHECKSUMS, 4 * view.shape[0])):
+            found = (path / name).stat().st_size if (path / name).is_file() else 0
+            if found != expected:
+                raise MedaiError(f"{path / name} has {found} bytes, expected {expected}; remove {path}, it is made again when needed")
         return view
 
     @property
@@ -127,10 +148,27 @@ class View:
 
         Args:
             rows: Row numbers in any order, repetitions allowed.
+
+        Raises:
+            Damaged: a row is not what was written.
         """
-        if self._map is None:
+        if self._map is None or self._unchecked is None:
             self._map = np.memmap(self.path / VIEW_PIXELS, dtype=self.dtype, mode="r", shape=self.shape)
-        return np.asarray(self._map[rows])
+            self._checksums = np.memmap(self.path / VIEW_CHECKSUMS, dtype=np.uint32, mode="r", shape=self.shape[:1])
+            self._unchecked = np.ones(self.shape[0], dtype=bool)
+        stored = np.asarray(self._map[rows])
+        fresh = self._unchecked[rows]
+        if fresh.any():
+            self._check(rows[fresh], stored[fresh])
+        return stored
+
+    def _check(self, rows: Int64[np.ndarray, " n"], stored: Shaped[np.ndarray, "n C H W"]) -> None:
+        assert self._checksums is not None
+        assert self._unchecked is not None
+        for row, image in zip(rows.tolist(), stored, strict=True):
+            if checksum(image) != self._checksums[row]:
+                raise Damaged(self.path, row)
+        self._unchecked[rows] = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "meta": self.meta, "_map": None}  # each process maps the file itself
+        return {"path": self.path, "meta": self.meta, "_map": None, "_checksums": None, "_unchecked": None}  # each process maps the files itself

@@ -4,13 +4,14 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from medai.core.error import MedaiError
 from medai.core.lock import locked
 from medai.core.progress import say
+from medai.tracking.outbox import Outbox, first_line
 from medai.tracking.settings import TrackingSettings
 
 LONGEST_VALUE = 6000  # characters of a parameter that MLflow keeps
@@ -18,12 +19,12 @@ SWEEP_TAG = "medai.sweep"
 
 
 class Tracker(Protocol):
-    """What a training reports to. A fault of the tracking is told once and never ends the training."""
+    """What a training reports to. A fault of the tracking is told once and neither ends nor delays the training."""
 
     run_id: str | None
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Record figures of one epoch."""
+    def metrics(self, values: Mapping[str, float], step: int, time_ms: int | None = None) -> None:
+        """Record figures. The same figures with the same time again change nothing."""
 
     def artifact(self, path: Path) -> None:
         """Store a file, or a directory under its own name."""
@@ -37,7 +38,7 @@ class Untracked:
 
     run_id: str | None = None
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
+    def metrics(self, values: Mapping[str, float], step: int, time_ms: int | None = None) -> None:
         return None
 
     def artifact(self, path: Path) -> None:
@@ -53,46 +54,40 @@ class MlflowRun:
     Args:
         client: An ``MlflowClient``.
         run_id: Of a run that exists.
+        patience_seconds: How long `end` waits for a server that does not answer.
     """
 
-    def __init__(self, client: Any, run_id: str) -> None:
-        self._client = client
+    def __init__(self, client: Any, run_id: str, patience_seconds: float = 60.0) -> None:
+        self._client, self._patience = client, patience_seconds
         self.run_id: str | None = run_id
-        self._told = False
+        self._outbox = Outbox(run_id, lambda batch: client.log_batch(run_id, metrics=batch))
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
+    def metrics(self, values: Mapping[str, float], step: int, time_ms: int | None = None) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        batch = [Metric(plain_name(key), float(value), now, step) for key, value in values.items()]
-        self._guarded(lambda: self._client.log_batch(self.run_id, metrics=batch))
+        now = int(time.time() * 1000) if time_ms is None else time_ms
+        self._outbox.metrics([Metric(plain_name(key), float(value), now, step) for key, value in values.items()])
 
     def artifact(self, path: Path) -> None:
         if path.is_dir():
-            self._guarded(lambda: self._client.log_artifacts(self.run_id, str(path), path.name))
+            self._outbox.call(lambda: self._client.log_artifacts(self.run_id, str(path), path.name))
         else:
-            self._guarded(lambda: self._client.log_artifact(self.run_id, str(path)))
+            self._outbox.call(lambda: self._client.log_artifact(self.run_id, str(path)))
 
     def end(self, status: str) -> None:
-        self._guarded(lambda: self._client.set_terminated(self.run_id, status))
+        self._outbox.call(lambda: self._client.set_terminated(self.run_id, status))
+        left = self._outbox.flush(self._patience)
+        if left:
+            say(f"MLflow did not take {left} records of run {self.run_id}; they are in the run's folder: resume it once the server answers")
 
-    def _guarded(self, call: Callable[[], Any]) -> None:
-        """Go on without the tracking where it fails: the run's folder holds the same figures and files."""
-        try:
-            call()
-        except Exception as error:
-            if not self._told:
-                say(f"MLflow does not take the records of run {self.run_id} ({_first_line(error)}); the training goes on without it")
-            self._told = True
+    def reopen(self) -> None:
+        """Mark a run that had ended as running."""
+        self._outbox.call(lambda: self._client.update_run(self.run_id, status="RUNNING"))
 
 
 def plain_name(name: str) -> str:
     """A name in the characters that MLflow takes."""
     return re.sub(r"[^\w\-. :/]", "_", name)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def tracking_uri(settings: TrackingSettings, runs: Path) -> str:
@@ -127,8 +122,27 @@ def start_run(
         _log_parameters(client, run.info.run_id, parameters)
     except Exception as error:
         uri = tracking_uri(settings, runs)
-        raise MedaiError(f"tracking.uri={uri} cannot be used ({_first_line(error)}); set another or tracking=none") from error
-    return MlflowRun(client, run.info.run_id)
+        raise MedaiError(f"tracking.uri={uri} cannot be used ({first_line(error)}); set another or tracking=none") from error
+    return MlflowRun(client, run.info.run_id, settings.patience_seconds)
+
+
+def continue_run(settings: TrackingSettings, runs: Path, run_id: str) -> Tracker:
+    """Go on in a run that was opened before. The server need not answer now."""
+    if not settings.enabled:
+        return Untracked()
+    run = MlflowRun(_client(tracking_uri(settings, runs)), run_id, settings.patience_seconds)
+    run.reopen()
+    return run
+
+
+def find_run(settings: TrackingSettings, runs: Path, tag: str, value: str) -> str | None:
+    """The id of the run with a tag, where the tracking is on and there is one."""
+    if not settings.enabled:
+        return None
+    client = _client(tracking_uri(settings, runs))
+    experiment = client.get_experiment_by_name(settings.experiment)
+    found = client.search_runs([experiment.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1) if experiment else []
+    return str(found[0].info.run_id) if found else None
 
 
 def _client(uri: str) -> Any:

@@ -1,13 +1,15 @@
 """The checkpoint: a directory with the weights (safetensors) and a JSON record of all that is needed to use them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from medai.core.error import MedaiError
 from medai.core.file import atomic_directory, canonical_json, hash_file, hash_text, read_json
@@ -15,9 +17,11 @@ from medai.core.label import Label
 from medai.model.network import build_network
 from medai.preprocessing.plan import PreprocessingPlan
 from medai.task.task import Decide, Head
-from medai.training.predictor import Classifier, Predictor
+from medai.training.predictor import Classifier, Ensemble, Predictor
+from medai.training.test_time import named
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"  # 1.0 had `flip_average`, true or false, in the place of `test_time`
+ENSEMBLE = "medai.training.predictor.Ensemble"  # `_target_` of a model node that has `members`
 
 
 @dataclass
@@ -27,8 +31,8 @@ class Checkpoint:
     Attributes:
         labels: What it predicts, in the order of its outputs.
         plan: Resize and intensity.
-        model: Configuration node of the network.
-        flip_average: Whether the logits are averaged over the mirror image.
+        model: Configuration node of the network; of an ensemble, `ENSEMBLE` with a node, variants and temperatures a member.
+        variants: Of the image, over which the logits are averaged; see `medai.training.test_time`.
         classifier: The network with its weights.
         temperatures: Per label name; 1 leaves the logits as they are.
         thresholds: Per label name; of binary labels, in calibrated probability.
@@ -38,7 +42,7 @@ class Checkpoint:
     labels: tuple[Label, ...]
     plan: PreprocessingPlan
     model: dict[str, Any]
-    flip_average: bool
+    variants: tuple[str, ...]
     classifier: Classifier
     temperatures: dict[str, float] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
@@ -46,15 +50,35 @@ class Checkpoint:
     hash: str = ""
 
     @staticmethod
-    def fresh(labels: tuple[Label, ...], plan: PreprocessingPlan, model: Mapping[str, Any], flip_average: bool) -> "Checkpoint":
-        """An untrained model."""
-        return Checkpoint(labels, plan, dict(model), flip_average, _classifier(labels, plan, model, flip_average))
+    def fresh(
+        labels: tuple[Label, ...], plan: PreprocessingPlan, model: Mapping[str, Any], variants: Sequence[str] | bool = ()
+    ) -> "Checkpoint":
+        """An untrained model.
+
+        Args:
+            labels: What it is to predict.
+            plan: Resize and intensity.
+            model: Configuration node of the network, or of an ensemble.
+            variants: Of the image, over which the logits are averaged; True is the mirror image alone.
+
+        Raises:
+            MedaiError: no such network or variant, or they do not fit the images.
+        """
+        return Checkpoint(labels, plan, dict(model), named(variants), _classifier(labels, plan, model, variants))
+
+    @property
+    def members(self) -> tuple[Mapping[str, Any], ...]:
+        """The nodes of an ensemble's members; none of another model."""
+        return tuple(self.model["members"]) if self.model.get("_target_") == ENSEMBLE else ()
+
+    @property
+    def flip_average(self) -> bool:
+        return "mirror" in self.variants
 
     def predictor(self) -> Predictor:
         """The whole chain, ready to predict or to export."""
-        temperatures = [self.temperatures.get(label.name, 1.0) for label in self.labels]
         thresholds = [self.thresholds.get(label.name, 0.5) for label in self.labels]
-        predictor = Predictor(self.plan, self.classifier, Decide(self.labels, temperatures, thresholds))
+        predictor = Predictor(self.plan, self.classifier, Decide(self.labels, _ordered(self.labels, self.temperatures), thresholds))
         return predictor.eval().requires_grad_(False)
 
     def save(self, path: Path) -> None:
@@ -67,7 +91,7 @@ class Checkpoint:
                 "labels": [label.to_dict() for label in self.labels],
                 "preprocessing": self.plan.to_dict(),
                 "model": self.model,
-                "flip_average": self.flip_average,
+                "test_time": list(self.variants),
                 "temperatures": self.temperatures,
                 "thresholds": self.thresholds,
                 "weights_sha256": hash_file(folder / "model.safetensors"),
@@ -105,13 +129,14 @@ class Checkpoint:
 def threshold_source(frozen: Mapping[str, Any], cohort: str) -> str:
     """Where the thresholds come from, in words."""
     assumed = f"; 0.5 assumed for {', '.join(frozen['assumed'])} (one class only there)" if frozen.get("assumed") else ""
-    return f"validation split of {cohort} ({frozen['cases']} cases), rule {frozen['rule']}{assumed}"
+    return f"{frozen.get('part', 'validation split')} of {cohort} ({frozen['cases']} cases), rule {frozen['rule']}{assumed}"
 
 
 def _from_description(description: dict[str, Any], weights: Path, digest: str) -> Checkpoint:
     labels = tuple(Label.from_dict(value) for value in description["labels"])
     plan = PreprocessingPlan.from_dict(description["preprocessing"])
-    checkpoint = Checkpoint.fresh(labels, plan, description["model"], description["flip_average"])
+    variants = description["test_time"] if "test_time" in description else description["flip_average"]
+    checkpoint = Checkpoint.fresh(labels, plan, description["model"], variants)
     try:
         checkpoint.classifier.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:
@@ -121,8 +146,24 @@ def _from_description(description: dict[str, Any], weights: Path, digest: str) -
     return checkpoint
 
 
-def _classifier(labels: tuple[Label, ...], plan: PreprocessingPlan, model: Mapping[str, Any], flip_average: bool) -> Classifier:
-    head = Head(labels)
+def _classifier(labels: tuple[Label, ...], plan: PreprocessingPlan, model: Mapping[str, Any], variants: Sequence[str] | bool) -> Classifier:
     size = plan.resize
+    if "rotate90" in named(variants) and size.height != size.width:
+        raise MedaiError(f"the variant rotate90 needs square images, preprocessing makes {size.height} x {size.width} pixels of them")
+    if model.get("_target_") == ENSEMBLE:
+        return Classifier(_ensemble(labels, plan, model["members"]), nn.Identity(), variants)
+    head = Head(labels)
     network = build_network(model, in_channels=size.channels, out_channels=head.inputs, height=size.height, width=size.width)
-    return Classifier(network, head, flip_average)
+    return Classifier(network, head, variants)
+
+
+def _ensemble(labels: tuple[Label, ...], plan: PreprocessingPlan, members: Sequence[Mapping[str, Any]]) -> Ensemble:
+    """The members' heads are in it: what it gives are logits already."""
+    classifiers = [_classifier(labels, plan, member["model"], member["test_time"]) for member in members]
+    columns = [[value for label, value in zip(labels, _ordered(labels, member["temperatures"]), strict=True) for _ in label.columns]
+               for member in members]  # fmt: skip
+    return Ensemble(classifiers, torch.tensor(columns, dtype=torch.float32))
+
+
+def _ordered(labels: Sequence[Label], temperatures: Mapping[str, float]) -> list[float]:
+    return [temperatures.get(label.name, 1.0) for label in labels]

@@ -1,13 +1,14 @@
-"""The optimiser that a configuration names, with weight decay on the weights alone."""
+"""The optimiser that a configuration names, with weight decay on the weights alone and smaller steps for earlier layers."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
 from medai.core.target import build
+from medai.model.layers import layers
 
 
 def is_optimizer(target: Any) -> bool:
@@ -15,12 +16,32 @@ def is_optimizer(target: Any) -> bool:
     return inspect.isclass(target) and issubclass(target, Optimizer)
 
 
-def build_optimizer(node: Mapping[str, Any], module: nn.Module) -> Optimizer:
-    """Build the optimiser; biases, norms and other vectors are not decayed (Goyal et al. 2017)."""
-    weights = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim > 1]
-    vectors = [parameter for parameter in module.parameters() if parameter.requires_grad and parameter.ndim <= 1]
-    groups: Iterable[dict[str, Any]] = [
-        group for group in ({"params": weights}, {"params": vectors, "weight_decay": 0.0}) if group["params"]
-    ]
-    optimizer: Optimizer = build(node, "an optimiser", is_optimizer, groups)
+def build_optimizer(node: Mapping[str, Any], module: nn.Module, layer_decay: float = 1.0) -> Optimizer:
+    """Build the optimiser over all parameters, frozen ones too: without gradient they are left as they are.
+
+    Biases, norms and other vectors are not decayed (Goyal et al. 2017). With `layer_decay` below 1, layer k of K learns at
+    ``lr * layer_decay ** (K - k)`` (Clark et al. 2020, ELECTRA); the schedule scales the rate of every group alike.
+
+    Args:
+        node: Dotted target and arguments.
+        module: What is trained.
+        layer_decay: Factor from each layer to the one before it; see `medai.model.layers.layers`.
+    """
+    factors = layer_factors(module, layer_decay)
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, parameter in module.named_parameters():
+        key = factors[name], parameter.ndim <= 1
+        group = groups.setdefault(key, {"params": [], "factor": key[0]} | ({"weight_decay": 0.0} if key[1] else {}))
+        group["params"].append(parameter)
+    optimizer: Optimizer = build(node, "an optimiser", is_optimizer, [groups[key] for key in sorted(groups)])
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * group.pop("factor")
     return optimizer
+
+
+def layer_factors(module: nn.Module, layer_decay: float) -> dict[str, float]:
+    """Factor of the learning rate of each parameter, by name: 1 for the last layer."""
+    if layer_decay == 1:
+        return {name: 1.0 for name, _ in module.named_parameters()}
+    found = layers(module)
+    return {name: layer_decay ** (len(found) - 1 - index) for index, layer in enumerate(found) for name in layer}

@@ -1,20 +1,32 @@
 """The whole chain from native modality values to the decision: what is validated, exported and run."""
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from medai.core.label import Label
 from medai.preprocessing.intensity import preprocessing
 from medai.preprocessing.plan import PreprocessingPlan
-from medai.task.task import Decide, Head
+from medai.task.task import Decide
+from medai.training.test_time import named, variant
 
 
 class Classifier(nn.Module):
-    """Network and head: preprocessed images to logits, optionally averaged over the left-right mirror image."""
+    """Network and head: preprocessed images to logits, averaged over variants of the image where there are any.
 
-    def __init__(self, network: nn.Module, head: Head, flip_average: bool = False) -> None:
+    Args:
+        network: Images to raw outputs.
+        head: Raw outputs to logits; see `medai.task.task.Head`.
+        variants: See `medai.training.test_time.variant`; True is the mirror image alone.
+    """
+
+    def __init__(self, network: nn.Module, head: nn.Module, variants: Sequence[str] | bool = ()) -> None:
         super().__init__()
-        self.network, self.head, self.flip_average = network, head, flip_average
+        self.network, self.head = network, head
+        self.variants = named(variants)
+        self._maps = [variant(name) for name in self.variants]
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P"]:
         """Logits of one pass, as the loss takes them."""
@@ -22,10 +34,43 @@ class Classifier(nn.Module):
         return logit
 
     def averaged(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P"]:
-        """Logits as they are validated and shipped."""
-        if not self.flip_average:
-            return self.forward(images)
-        return (self.forward(images) + self.forward(images.flip(-1))) / 2
+        """Logits as they are validated and shipped: their mean over the image and its variants.
+
+        A mean of logits is, as probability, the normalised geometric mean (the logarithmic opinion pool, Genest and Zidek
+        1986), and it is so for every kind of label: of a binary label the logits are log odds; of a softmax they are log
+        probabilities up to a constant, which cancels; of an ordinal label they are log probabilities. One temperature
+        calibrates such a mean like the logits of one pass.
+        """
+        logit = self.forward(images)
+        if not self._maps:
+            return logit
+        for each in self._maps:
+            logit = logit + self.forward(each(images))
+        return logit / (1 + len(self._maps))
+
+
+class Ensemble(nn.Module):
+    """Several classifiers as one network, whose outputs are the mean of their calibrated logits.
+
+    Every member's own temperature goes in before the mean, so that none counts more for being over-confident. The mean of
+    logits, and not of probabilities, because a mean of calibrated probabilities is under-confident (Ranjan and Gneiting
+    2010), while one temperature more recalibrates averaged logits (Satopää et al. 2014; Rahaman and Thiery 2021), and
+    because nothing is lost to rounding near 0 and 1.
+
+    Args:
+        members: Classifiers of the same labels and input.
+        temperatures: Of each member, for each column of the logits.
+    """
+
+    def __init__(self, members: Sequence[Classifier], temperatures: Float[Tensor, "M P"]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.register_buffer("temperatures", temperatures, persistent=False)  # the checkpoint's record has them
+
+    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P"]:
+        temperatures: Tensor = self.get_buffer("temperatures")
+        logits = [member.averaged(images) / temperatures[place] for place, member in enumerate(self.members)]  # type: ignore[operator]
+        return torch.stack(logits).mean(dim=0)
 
 
 class Predictor(nn.Module):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from jaxtyping import Float
 
 from medai.cohort.cohort import Cohort
@@ -24,14 +25,23 @@ OPTIMISTIC = (
 
 
 def validation_report(
-    cohort: Cohort, checkpoint: Checkpoint, probability: Float[np.ndarray, "N P"], logit: Float[np.ndarray, "N P"], folder: Path
+    cohort: Cohort, checkpoint: Checkpoint, probability: Float[np.ndarray, "N P"], logit: Float[np.ndarray, "N P"], folder: Path,
+    cases: pl.DataFrame | None = None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Score the validation split and write table, figures and report.
+
+    Args:
+        cohort: Where the cases are from.
+        checkpoint: Calibrated and frozen.
+        probability: Of each validation case.
+        logit: Of each validation case.
+        folder: To write to.
+        cases: The validation cases with their labels; None are those of the cohort's own split.
 
     Returns:
         The main figures by name, for the tracking; and all of them, for the checkpoint's record.
     """
-    cases = cohort.select("validation")
+    cases = cohort.select("validation") if cases is None else cases
     table = predictions_table(cases, cohort.labels, probability, logit)
     evaluation = evaluate(table, cohort.labels, checkpoint.thresholds, replicates=REPLICATES)
     context = ReportContext(

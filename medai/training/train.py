@@ -1,113 +1,240 @@
 """From a configuration to a run: ingest, view, fit, freeze, record. The test split is never opened here."""
 
-import json
+import copy
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
-from medai.augmentation.pipeline import Augmentation
+from medai.augmentation.mix import Mix
 from medai.cohort.cohort import Cohort
+from medai.cohort.fold import cross_validation
 from medai.core.error import MedaiError
-from medai.core.file import write_json
+from medai.core.file import hash_file, read_json, settle_directory, write_json
 from medai.core.label import Label
-from medai.core.progress import say
+from medai.core.lock import locked
+from medai.core.progress import quiet, say
 from medai.ingest.ingest import ingest
 from medai.ingest.view import ensure_view
+from medai.model.checkpointing import enable_checkpointing
+from medai.model.pretrained import load_pretrained
 from medai.preprocessing.plan import PreprocessingPlan, ResizePlan
 from medai.source.build import build_source
 from medai.store.view import View
-from medai.task.task import UNKNOWN
-from medai.tracking.run import Tracker, start_run
+from medai.task.loss import build_case_loss
+from medai.task.sampling import sampling_weights
+from medai.task.target import UNKNOWN
+from medai.task.task import Loss, balanced_weights
+from medai.task.uncertain import mixture
+from medai.tracking.run import Tracker, continue_run, find_run, start_run
 from medai.training.checkpoint import Checkpoint
-from medai.training.data import Images, OrderedBatches, loader
-from medai.training.fit import EpochResult, Fit, summary
+from medai.training.data import EpochBatches, Images, OrderedBatches, loader
+from medai.training.distributed import ALONE, Group, connected
+from medai.training.fit import Fit
+from medai.training.interruption import Interrupted, Interruption
 from medai.training.precision import check_accelerator
-from medai.training.predictor import Classifier
+from medai.training.prepare import Prepare, choose_augmentation
+from medai.training.receipt import compare_with, receipt
 from medai.training.record import checkpoint_record, tracking_tags
+from medai.training.recorder import Pruned, Recorder, Watch
 from medai.training.report import validation_report
+from medai.training.resume import Start, find_start, resume_command
 from medai.training.settings import TrainSettings
+from medai.training.state import load_state
+from medai.training.test_time import variants_of
 from medai.training.validation import freeze
 
+__all__ = ["Pruned", "train"]
 
-def train(settings: TrainSettings) -> Path:
-    """Train one model.
+RUN_TAG = "medai.run"  # in MLflow, so that a run is found again
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a training is made of.
+
+    Attributes:
+        cohort: Where the cases are from.
+        train: Training images.
+        validation: Validation images.
+        cases: Of the validation split.
+        prepare: Makes training batches ready on the device.
+        loss: Of a batch.
+        batches: The order of the training images.
+        checkpoint: The untrained model.
+    """
+
+    cohort: Cohort
+    train: Images
+    validation: Images
+    cases: pl.DataFrame
+    prepare: Prepare
+    loss: Loss
+    batches: EpochBatches
+    checkpoint: Checkpoint
+
+
+def train(settings: TrainSettings, watch: Watch | None = None) -> Path:
+    """Train one model. Started by torchrun, every rank calls it.
 
     Args:
         settings: See `TrainSettings`.
+        watch: Called after each validation with the step and its figures; may raise `Pruned` to end the run.
 
     Returns:
-        The run's directory: `config.json`, `run.json`, `metrics.jsonl`, `checkpoint/` and `validation/`.
+        The run's directory: `config.json`, `receipt.json`, `run.json`, `metrics.jsonl`, `state/`, `checkpoint/` and `validation/`.
 
     Raises:
         MedaiError: the data, the configuration or the surroundings do not allow it.
+        Interrupted: a signal asked the training to end; its state is saved.
     """
     started = time.time()
     check_accelerator(settings.training.accelerator)
-    _make_deterministic(settings.seed)
+    with connected(settings.training.accelerator, settings.training.timeout_seconds) as group:
+        quiet(not group.first)
+        start = group.broadcast(find_start(settings) if group.first else None)
+        assert start is not None
+        if start.finished:
+            _finish_again(start)
+            return start.folder
+        with locked(start.folder / ".lock", refuse=f"{start.folder} is being trained by another process") if group.first else _nothing():
+            _train(start, group, started, watch)
+    return start.folder
+
+
+def _train(start: Start, group: Group, started: float, watch: Watch | None) -> None:
+    settings, folder = start.settings, start.folder
+    _make_deterministic(settings)
+    material = gather(settings, group)
+    checkpoint, cohort = material.checkpoint, material.cohort
+    state = load_state(folder / "state") if start.resumed else None
+    facts: dict[str, Any] = {"cohort": str(cohort.path), "cohort_hash": cohort.hash, "started": started}
+    interruption = Interruption()
+    with _recorded(start, group, material, facts) as tracker:
+        recorder = Recorder(folder, checkpoint, tracker, settings.training.keep_states, watch)
+        if start.resumed:
+            say(f"Resumed at step {state['step']:,}, epoch {state['epoch'] + 1}" if state else "Resumed: nothing was trained yet")
+            recorder.send_again()
+        fit = Fit(checkpoint.labels, settings.training, settings.seed, settings.workers, group, interruption)
+        with interruption.watched():
+            ended = fit.run(
+                checkpoint.classifier, material.train, material.validation, material.prepare, material.loss, recorder,
+                material.batches, state,
+            )  # fmt: skip
+        if not ended:
+            raise Interrupted(max(interruption.number, 15), resume_command(folder))
+        if recorder.pruned is not None:
+            raise Pruned(recorder.pruned)
+        if group.first:
+            _finish(settings, material, recorder, fit.step, facts, group.device)
+
+
+def gather(settings: TrainSettings, group: Group = ALONE) -> Material:
+    """Everything that a training is made of, from its settings: cohort, view, splits, loss and network.
+
+    Raises:
+        MedaiError: something is missing or does not fit.
+    """
     cohort = ingest(build_source(settings.dataset), Path(settings.cohorts), workers=settings.workers, allow=settings.allow)
     if not cohort.labels:
         raise MedaiError(f"cohort {cohort.path} has no labels; name the table and its columns: dataset.labels=… dataset.targets=[…]")
     plan = _plan(settings, cohort)
     view = ensure_view(cohort, plan.resize, settings.workers)
-    splits = {name: _images(settings, cohort, view, plan, name) for name in ("train", "validation")}
-    checkpoint = Checkpoint.fresh(cohort.labels, plan, settings.model, settings.training.flip_average)
-    checkpoint.record = checkpoint_record(settings, cohort, checkpoint)
-    folder = _make_folder(settings, cohort)
-    write_json(folder / "config.json", asdict(settings))
-    facts = {"cohort": str(cohort.path), "cohort_hash": cohort.hash, "started": started}
-    with _recorded(settings, folder, checkpoint.record, facts) as tracker:
-        best = _fit(settings, folder, checkpoint, splits, tracker)
-        figures = _freeze(settings, cohort, folder, best, splits["validation"])
-        facts |= {"seconds": time.time() - started, "checkpoint_hash": best.hash, "validation": figures}
-        tracker.metrics({f"best_{key}": value for key, value in figures.items()}, settings.training.epochs)
-        for name in ("config.json", "checkpoint", "validation"):
-            tracker.artifact(folder / name)
-    return folder
+    training = settings.training
+    cases = {name: _cases(settings, cohort, name) for name in ("train", "validation")}
+    splits = {name: _images(settings, cohort, view, plan, cases[name], name) for name in cases}
+    images = splits["train"]
+    known = mixture(torch.from_numpy(images.target), torch.from_numpy(_or_none(images.uncertain, images.target)), *images.uncertain_policy)
+    weights = balanced_weights(cohort.labels, known) if training.class_weights == "balanced" else None
+    loss = Loss(cohort.labels, build_case_loss(settings.loss, cohort.labels, known), training.label_smoothing, weights)
+    chosen = settings.augmentation
+    single, batched = choose_augmentation(chosen, view.shape[1:])
+    mix = Mix(chosen.mix, chosen.mix_alpha, chosen.mix_probability) if chosen.mix != "none" else None
+    images.augmentation, images.mix, images.loss = single, mix, loss
+    prepare = Prepare(view.encoding, plan.intensity, batched, mix, training.channels_last)
+    drawn = _drawn(settings, cohort, cases["train"], images.target)
+    batches = EpochBatches(
+        len(images), training.batch_size, settings.seed, group, training.micro_batch, drawn, mix is not None, training.limit_batches
+    )
+    checkpoint = _model(settings, cohort, plan)
+    loss = copy.deepcopy(loss).to(group.device)
+    return Material(cohort, images, splits["validation"], cases["validation"], prepare, loss, batches, checkpoint)
 
 
-def _fit(settings: TrainSettings, folder: Path, checkpoint: Checkpoint, splits: dict[str, Images], tracker: Tracker) -> Checkpoint:
-    """Train, keep the best epoch on disk, and read it back."""
-
-    def on_epoch(result: EpochResult, classifier: Classifier) -> None:
-        if result.best:
-            checkpoint.record["epoch"] = result.epoch
-            replace(checkpoint, classifier=classifier).save(folder / "checkpoint")
-        say(summary(result))
-        with open(folder / "metrics.jsonl", "a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"epoch": result.epoch} | result.metrics) + "\n")
-        tracker.metrics(result.metrics, result.epoch)
-
-    fit = Fit(checkpoint.labels, settings.training, settings.seed, settings.workers)
-    fit.run(checkpoint.classifier, splits["train"], splits["validation"], on_epoch)
-    return Checkpoint.load(folder, finished=False)
+def _model(settings: TrainSettings, cohort: Cohort, plan: PreprocessingPlan) -> Checkpoint:
+    torch.manual_seed(settings.seed)
+    checkpoint = Checkpoint.fresh(cohort.labels, plan, settings.model, variants_of(settings.training))
+    if settings.pretrained.path:
+        loaded = load_pretrained(checkpoint.classifier.network, settings.pretrained)
+        say(loaded.table())
+        checkpoint.record["pretrained"] = {"path": settings.pretrained.path} | loaded.to_dict()
+    if settings.training.gradient_checkpointing:
+        enable_checkpointing(checkpoint.classifier.network)
+    return checkpoint
 
 
-def _freeze(settings: TrainSettings, cohort: Cohort, folder: Path, best: Checkpoint, validation: Images) -> dict[str, float]:
+def _finish(
+    settings: TrainSettings, material: Material, recorder: Recorder, step: int, facts: dict[str, Any], device: torch.device
+) -> None:
+    """Freeze what validation decides, write the report, and send everything to the tracking."""
+    folder = recorder.folder
+    best = Checkpoint.load(folder, finished=False)
+    figures = _freeze(settings, material, folder, best, device)
+    seconds = time.time() - facts["started"] + facts.pop("seconds_before", 0.0)
+    facts |= {"seconds": seconds, "checkpoint_hash": best.hash, "validation": figures}
+    facts["weights_sha256"] = hash_file(folder / "checkpoint" / "model.safetensors")
+    if settings.repeat:
+        facts["repeats"] = compare_with(Path(settings.repeat), folder)
+        say(facts["repeats"]["verdict"])
+    recorder.record({"step": step} | {f"best_{key}": value for key, value in figures.items()})
+    for name in ("config.json", "receipt.json", "checkpoint", "validation"):
+        recorder.tracker.artifact(folder / name)
+
+
+def _freeze(settings: TrainSettings, material: Material, folder: Path, best: Checkpoint, device: torch.device) -> dict[str, float]:
     """Fit the calibration and choose the thresholds on validation, save them with the weights, and write the report."""
-    batches = loader(validation, OrderedBatches(len(validation), 4 * settings.training.batch_size), 0, False)
-    best.classifier.eval()
+    validation, training = material.validation, settings.training
+    batches = loader(validation, OrderedBatches(len(validation), 4 * training.batch_size), 0, False)
+    prepare = Prepare(validation.view.encoding, validation.plan, channels_last=training.channels_last)
+    best.classifier.eval().to(device)
     with torch.inference_mode():
-        raw = torch.cat([best.classifier.averaged(batch.images) for batch in batches]).float().numpy()
-    frozen = freeze(best.labels, raw, validation.target, settings.training.calibration, settings.training.threshold)
+        raw = torch.cat([best.classifier.averaged(prepare(batch.to(device))) for batch in batches]).float().cpu().numpy()
+    best.classifier.cpu()
+    frozen = freeze(best.labels, raw, validation.target, training.calibration, training.threshold)
     best.temperatures, best.thresholds = frozen.temperatures, frozen.thresholds
     chosen_on = {"split": "validation", "cases": len(validation), "assumed": list(frozen.assumed)}
-    best.record["thresholds"] = {"rule": settings.training.threshold} | chosen_on
-    best.record["calibration"] = {"method": settings.training.calibration} | chosen_on
+    best.record["thresholds"] = {"rule": training.threshold} | chosen_on
+    best.record["calibration"] = {"method": training.calibration} | chosen_on
     with torch.inference_mode():
         probability, logit, _ = best.predictor().decide(torch.from_numpy(raw))
-    figures, best.record["validation"] = validation_report(cohort, best, probability.numpy(), logit.numpy(), folder / "validation")
+    figures, best.record["validation"] = validation_report(
+        material.cohort, best, probability.numpy(), logit.numpy(), folder / "validation", material.cases
+    )
     best.save(folder / "checkpoint")
     best.hash = Checkpoint.load(folder).hash
     return figures
+
+
+def _finish_again(start: Start) -> None:
+    """A finished run is only sent to the tracking once more, in case its server was away."""
+    say(f"{start.folder} is finished already")
+    record = read_json(start.folder / "run.json")
+    if record.get("mlflow_run_id"):
+        tracker = continue_run(start.settings.tracking, Path(start.settings.runs), record["mlflow_run_id"])
+        recorder = Recorder(start.folder, None, tracker, 1)  # type: ignore[arg-type]
+        recorder.send_again()
+        for name in ("config.json", "receipt.json", "checkpoint", "validation"):
+            tracker.artifact(start.folder / name)
+        tracker.end("FINISHED")
 
 
 def _plan(settings: TrainSettings, cohort: Cohort) -> PreprocessingPlan:
@@ -116,16 +243,44 @@ def _plan(settings: TrainSettings, cohort: Cohort) -> PreprocessingPlan:
     return PreprocessingPlan(ResizePlan(chosen.height, chosen.width, channels), chosen.intensity)
 
 
-def _images(settings: TrainSettings, cohort: Cohort, view: View, plan: PreprocessingPlan, split: str) -> Images:
-    cases = cohort.select(split)
+def _cases(settings: TrainSettings, cohort: Cohort, split: str) -> pl.DataFrame:
+    """The cases of a split: the cohort's own, or those of a fold."""
+    if settings.fold is None:
+        cases = cohort.select(split, uncertain=True)
+    else:
+        cases = cross_validation(cohort, settings.fold, settings.folds, settings.seed).filter(pl.col("split") == split)
     if cases.is_empty():
         raise MedaiError(f"cohort {cohort.path} has no {split} cases; give the data set a split (dataset.split.validation=0.15)")
+    return cases
+
+
+def _images(settings: TrainSettings, cohort: Cohort, view: View, plan: PreprocessingPlan, cases: pl.DataFrame, split: str) -> Images:
     target = target_matrix(cases, cohort.labels)
     _check_classes(settings, cohort.labels, target, split)
-    augmentation = Augmentation(settings.augmentation.transforms) if split == "train" and settings.augmentation.transforms else None
-    if augmentation:
-        augmentation.check(view.shape[1:])
-    return Images(view, cases["ordinal"].to_numpy().astype(np.int64), target, plan.intensity, augmentation, settings.seed)
+    return Images(
+        view, cases["ordinal"].to_numpy().astype(np.int64), target, plan.intensity, settings.seed, cases["case_id"],
+        _uncertain(cases, cohort.labels), (settings.training.uncertain, settings.training.uncertain_share),
+    )  # fmt: skip
+
+
+def _uncertain(cases: pl.DataFrame, labels: tuple[Label, ...]) -> Bool[np.ndarray, "n L"] | None:
+    names = [f"{label.name}.uncertain" for label in labels]
+    if not all(name in cases.columns for name in names):
+        return None
+    flags = np.stack([cases[name].fill_null(False).to_numpy() for name in names], axis=1)
+    return flags if flags.any() else None
+
+
+def _or_none(flags: Bool[np.ndarray, "n L"] | None, target: Int64[np.ndarray, "n L"]) -> Bool[np.ndarray, "n L"]:
+    return np.zeros(target.shape, dtype=bool) if flags is None else flags
+
+
+def _drawn(settings: TrainSettings, cohort: Cohort, cases: pl.DataFrame, target: Int64[np.ndarray, "n L"]) -> np.ndarray | None:
+    """How likely each case is drawn; None where each is visited once an epoch."""
+    if settings.training.sampling == "none":
+        return None
+    weight = cases["weight"].to_numpy() if "weight" in cases.columns and cases["weight"].is_not_null().all() else None
+    return sampling_weights(cohort.labels, target, settings.training.sampling, weight)
 
 
 def _check_classes(settings: TrainSettings, labels: tuple[Label, ...], target: Int64[np.ndarray, "n L"], split: str) -> None:
@@ -146,41 +301,73 @@ def target_matrix(cases: pl.DataFrame, labels: tuple[Label, ...]) -> Int64[np.nd
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def _make_folder(settings: TrainSettings, cohort: Cohort) -> Path:
-    name = settings.name or f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{cohort.name}"
-    folder = Path(settings.folder or Path(settings.runs) / name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").touch(exist_ok=False)  # of two trainings with one name, one gets the folder
-    except FileExistsError:
-        raise MedaiError(f"{folder} holds a run already; choose another name=…, or remove it") from None
-    except OSError as error:
-        raise MedaiError(
-            f"the run's folder {folder} cannot be made ({error.strerror}); set runs=… to a folder that can be written"
-        ) from None
-    return folder
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
 
 
 @contextmanager
-def _recorded(settings: TrainSettings, folder: Path, record: dict[str, Any], facts: dict[str, Any]) -> Iterator[Tracker]:
-    """Keep `run.json` and the tracking in step with the training: running, then finished, failed or interrupted."""
-    tags = tracking_tags(record, folder)
-    tracker = start_run(settings.tracking, Path(settings.runs), folder.name, asdict(settings), tags, settings.sweep)
-    facts["mlflow_run_id"] = tracker.run_id
+def _recorded(start: Start, group: Group, material: Material, facts: dict[str, Any]) -> Iterator[Tracker]:
+    """Keep `run.json` and the tracking in step with the training: running, then finished, failed, preempted, pruned or interrupted."""
+    settings, folder = start.settings, start.folder
+    if not group.first:
+        from medai.tracking.run import Untracked
+
+        material.checkpoint.record |= checkpoint_record(settings, material.cohort, material.checkpoint)
+        yield Untracked()
+        return
+    tracker = _open(start, group, material, facts)
     write_json(folder / "run.json", {"status": "running"} | facts)
     try:
         yield tracker
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        write_json(folder / "run.json", {"status": "interrupted" if interrupted else "failed", "reason": str(error)} | facts)
-        tracker.end("KILLED" if interrupted else "FAILED")
+        status, mlflow_status = _status_of(error)
+        write_json(folder / "run.json", {"status": status, "reason": str(error)} | facts)
+        tracker.end(mlflow_status)
         raise
     write_json(folder / "run.json", {"status": "finished"} | facts)
     tracker.end("FINISHED")
 
 
-def _make_deterministic(seed: int) -> None:
+def _status_of(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, Interrupted):
+        return "preempted", "KILLED"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", "KILLED"
+    return ("pruned", "KILLED") if isinstance(error, Pruned) else ("failed", "FAILED")
+
+
+def _open(start: Start, group: Group, material: Material, facts: dict[str, Any]) -> Tracker:
+    """Write what the run is before it starts, or read it where it goes on; and open its run in MLflow."""
+    settings, folder, checkpoint = start.settings, start.folder, material.checkpoint
+    settle_directory(folder / "checkpoint")
+    earlier = read_json(folder / "run.json") if start.resumed and (folder / "run.json").is_file() else {}
+    if earlier.get("cohort_hash", material.cohort.hash) != material.cohort.hash:
+        raise MedaiError(f"the cohort changed since {folder} was begun ({material.cohort.path}); restore it, or train anew")
+    facts |= {"identity": earlier.get("identity") or uuid.uuid4().hex}
+    if (folder / "receipt.json").is_file():
+        checkpoint.record = read_json(folder / "receipt.json")["checkpoint"]
+        facts["resumed"] = [*earlier.get("resumed", []), {"time": facts["started"], "world_size": group.size}]
+        facts["started"] = earlier.get("started", facts["started"])
+    else:
+        checkpoint.record |= checkpoint_record(settings, material.cohort, checkpoint)
+        if not (folder / "config.json").is_file() or not (folder / "config.json").stat().st_size:
+            write_json(folder / "config.json", asdict(replace(settings, resume=None)))
+        write_json(folder / "run.json", {"status": "starting"} | facts)
+        write_json(folder / "receipt.json", receipt(settings, group, material.cohort) | {"checkpoint": checkpoint.record})
+    tags = tracking_tags(checkpoint.record, folder) | {RUN_TAG: facts["identity"]}
+    runs = Path(settings.runs)
+    known = earlier.get("mlflow_run_id") or (find_run(settings.tracking, runs, RUN_TAG, facts["identity"]) if start.resumed else None)
+    if known:
+        tracker = continue_run(settings.tracking, runs, known)
+    else:
+        tracker = start_run(settings.tracking, runs, folder.name, asdict(settings), tags, settings.sweep)
+    facts["mlflow_run_id"] = tracker.run_id
+    return tracker
+
+
+def _make_deterministic(settings: TrainSettings) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
+    torch.manual_seed(settings.seed)
+    torch.use_deterministic_algorithms(settings.training.deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not settings.training.deterministic

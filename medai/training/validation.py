@@ -51,7 +51,7 @@ def figures(
         else:
             areas.extend(_area(_log_odds(part, column), truth == column) for column in range(part.shape[1]))
             accuracies.append(float(np.mean(part.argmax(1) == truth)) if len(truth) else math.nan)
-    loss = Loss(labels, label_smoothing)
+    loss = Loss(labels, label_smoothing=label_smoothing)
     targets = torch.from_numpy(target)
     value = float(loss(torch.from_numpy(logit), targets, loss.denominators(targets)))
     return {"loss": value, "auroc": _mean(areas), "accuracy": _mean(accuracies)}

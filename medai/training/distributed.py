@@ -1,0 +1,118 @@
+"""The ranks of one training: started by torchrun, each with its part of the global batch."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Group:
+    """All ranks of a training; alone it is rank 0 of 1, and nothing below communicates.
+
+    Attributes:
+        rank: Of this process.
+        size: Number of processes.
+        device: What this process computes on.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = CPU
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def part(self, count: int) -> range:
+        """The places of a batch of `count` that fall to this rank: contiguous, sizes differ by one at most."""
+        start, stop = (count * index // self.size for index in (self.rank, self.rank + 1))
+        return range(start, stop)
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Of each flag, whether it is set on any rank."""
+        if self.size == 1:
+            return flags
+        values = torch.tensor([int(flag) for flag in flags])
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return tuple(bool(value) for value in values)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the ranks."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def broadcast(self, value: T) -> T:
+        """The first rank's value, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, device=CPU)
+        return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks in their order, on the first rank; elsewhere an empty list."""
+        if self.size == 1:
+            return [value]
+        boxes: list[Any] | None = [None] * self.size if self.first else None
+        dist.gather_object(value, boxes)
+        return boxes or []
+
+    def copy_from_first(self, tensors: list[Tensor]) -> None:
+        """Overwrite tensors with those of the first rank."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+
+ALONE = Group()
+
+
+def ranks() -> tuple[int, int]:
+    """Rank and number of ranks as torchrun says, before any connection: (0, 1) where it was not used."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def restarts() -> int:
+    """How often torchrun has started this training anew."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
+@contextmanager
+def connected(accelerator: str, timeout_seconds: float) -> Iterator[Group]:
+    """Join the other ranks, if torchrun has started several.
+
+    Args:
+        accelerator: ``auto``, ``cpu`` or ``cuda``.
+        timeout_seconds: A rank that waits longer for another one fails.
+    """
+    rank, size = ranks()
+    device = _device(accelerator)
+    if size == 1:
+        yield Group(device=device)
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+    try:
+        yield Group(rank, size, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(accelerator: str) -> torch.device:
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return CPU
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    return device
