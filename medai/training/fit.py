@@ -123,7 +123,7 @@ class Fit:
         with progress("Train", self._last_step, "steps") as bar:
             bar.advance(self.step)
             self._bar = bar
-            while self.epoch < self.settings.epochs and self.step < self._last_step and not self._stopped():
+            while self.epoch < self.settings.epochs and (self.step < self._last_step or batches.start) and not self._stopped():
                 if not self._train_epoch():
                     self._save()
                     return False
@@ -209,15 +209,15 @@ class Fit:
                         batches.start += 1
                         yield parts
                         parts = []
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, ConnectionError, EOFError) as error:  # the last two from a batch whose worker is gone
+                if not self.workers or (isinstance(error, RuntimeError) and "DataLoader worker" not in str(error)):
                     raise
                 self._deaths += 1
                 if self._deaths > MOST_DEATHS:
                     raise MedaiError(
                         f"worker processes ended {self._deaths} times, perhaps for want of memory; set workers={self.workers // 2}"
                     ) from None
-                say(f"a worker process ended ({str(error).splitlines()[0]}); new ones go on with batch {batches.start + 1}")
+                say(f"a worker process ended ({str(error).splitlines()[0]}); new ones go on with batch {batches.start + 1} of the epoch")
                 self._loader = loader(self._train, batches, self.workers, self._device.type == "cuda")
 
     def _leave_dead_workers_to_the_loader(self) -> None:

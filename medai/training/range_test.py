@@ -1,11 +1,13 @@
-"""The learning-rate range test: the rate grows over a hundred steps, and where the loss falls fastest is a good peak.
+"""The learning-rate range test: the rate grows over a hundred steps, and the loss tells which rates are good.
 
-L. N. Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), section 3.3.
+L. N. Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), section 3.3: where the loss falls is the range of
+a cyclical rate, and where it slows or grows ragged is its peak.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +16,21 @@ from jaxtyping import Float64
 
 from medai.core.draw import draw_seed
 from medai.core.error import MedaiError
+from medai.core.file import atomic_file, write_json
 from medai.core.progress import progress
 from medai.evaluation.report.svg import Plot
 from medai.model.freeze import freeze
 from medai.training.data import Batch, loader
-from medai.training.distributed import Group
+from medai.training.distributed import ALONE, Group, connected
 from medai.training.optimizer import build_optimizer
 from medai.training.precision import Precision, choose_precision
 from medai.training.settings import TrainSettings
-from medai.training.train import Material
+from medai.training.train import Material, gather
 
 STEPS = 100
 RANGE_ADAPTIVE, RANGE_PLAIN = (1e-5, 1.0), (1e-4, 10.0)  # of optimisers that scale their steps themselves, and of others
-WIDTH = 3.0  # steps: standard deviation of the Gaussian that smooths the losses
+WIDTH = 4.0  # steps: standard deviation of the Gaussian that smooths the losses
+OF_FALL = 0.95  # of the way down to the lowest loss: there the fall has slowed; the lowest place itself is largely chance
 DIVERGED = 3.0  # times the span from the first to the lowest loss above the lowest: the test ends
 FEWEST_STEPS = 12
 STYLE = """\
@@ -43,77 +47,81 @@ class RangeTest:
         rates: Learning rate of each step.
         losses: Of each step's batch, before the step.
         smoothed: The losses, smoothed over neighbouring steps.
-        steepest: Rate at which the smoothed loss falls fastest, in the logarithm of the rate.
-        lowest: Rate at which the smoothed loss is lowest.
-        suggestion: For the peak of a schedule.
+        steepest: Rate at which the smoothed loss falls fastest, in the logarithm of the rate: for a constant rate.
+        slowing: Rate at which it has made 95 % of its fall: for the peak of a schedule.
+        lowest: Rate at which it is lowest.
     """
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     smoothed: tuple[float, ...]
     steepest: float
+    slowing: float
     lowest: float
-    suggestion: float
+
+    def suggestion(self, schedule: str) -> float:
+        """The rate for the optimiser under a schedule of `medai.training.schedule`."""
+        return self.steepest if schedule == "constant" else self.slowing
 
     @property
     def words(self) -> str:
         """For a sentence."""
-        fall = f"from {self.smoothed[0]:.3f} to {min(self.smoothed):.3f} at {self.lowest:.1e}"
-        return f"range test of {len(self.rates)} steps: the loss falls fastest at {self.steepest:.1e} ({fall})"
+        fall = f"{OF_FALL:.0%} of its fall from {self.smoothed[0]:.2f} to {min(self.smoothed):.2f} at {self.slowing:.1e}"
+        return f"range test of {len(self.rates)} steps: the loss falls fastest at {self.steepest:.1e} and has made {fall}"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
         return asdict(self)
 
 
-def range_test(material: Material, settings: TrainSettings, steps: int = STEPS, device: torch.device | None = None) -> RangeTest:
+def range_test(material: Material, settings: TrainSettings, steps: int = STEPS, group: Group = ALONE) -> RangeTest:
     """Train with a growing learning rate, on training batches alone. The material's classifier is spent afterwards.
 
     Args:
         material: What the training is made of; see `medai.training.train.gather`.
         settings: Of the training: its optimiser, loss, augmentation and precision are those of the test.
         steps: Of the sweep from the lowest to the highest rate.
-        device: Where to compute.
+        group: Has the device to compute on.
 
     Raises:
-        MedaiError: the loss is not finite from the beginning.
+        MedaiError: the loss grows from the beginning.
+
+    Example:
+        >>> range_test(gather(settings), settings).slowing
+        0.0021
     """
-    device = device or torch.device("cpu")
-    training = settings.training
-    classifier = material.checkpoint.classifier.to(device).train()
+    training, classifier = settings.training, material.checkpoint.classifier.to(group.device).train()
     freeze(classifier.network, training.frozen, 0, training.frozen_epochs)
     optimizer = build_optimizer(training.optimizer, classifier, training.layer_decay)
-    base = [float(group["lr"]) for group in optimizer.param_groups]
-    low, high = RANGE_PLAIN if str(training.optimizer.get("_target_", "")).endswith(".SGD") else RANGE_ADAPTIVE
+    factors = [float(entry["lr"]) / float(training.optimizer.get("lr") or entry["lr"]) for entry in optimizer.param_groups]
+    low, high = RANGE_PLAIN if type(optimizer) is torch.optim.SGD else RANGE_ADAPTIVE
     sweep = np.geomspace(low, high, steps)
-    precision = Precision(choose_precision(training.precision, training.accelerator), device)
     losses: list[float] = []
     with progress("Range test", steps, "steps") as bar:
-        for rate, parts in zip(sweep, _batches(material, settings), strict=False):
-            for group, own in zip(optimizer.param_groups, base, strict=True):
-                group["lr"] = rate * own / max(base)
-            torch.manual_seed(draw_seed(settings.seed, 0, len(losses), "range test") % 2**63)  # dropout
-            value = sum(_backward(material, part.to(device), precision) for part in parts)
-            if not math.isfinite(value) or _diverged([*losses, value]):
+        for rate, parts in zip(sweep, _batches(material), strict=False):
+            for entry, factor in zip(optimizer.param_groups, factors, strict=True):
+                entry["lr"] = rate * factor
+            losses.append(_backward(material, parts, settings, group, len(losses)))
+            if not math.isfinite(losses[-1]) or _diverged(losses):
+                losses.pop()
                 break
-            losses.append(value)
             if training.gradient_clip is not None:
                 torch.nn.utils.clip_grad_norm_(classifier.parameters(), training.gradient_clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             bar.advance()
     if len(losses) < FEWEST_STEPS:
-        raise MedaiError(f"the loss grew from the first of {steps} steps on, at a learning rate of {low:g}; give training.optimizer.lr by hand")
+        what = f"the loss grew from the first of {steps} steps on, at a learning rate of {low:g}"
+        raise MedaiError(f"{what}; look at the data and the intensity step, or give training.optimizer.lr by hand")
     return evaluate(sweep[: len(losses)], np.array(losses))
 
 
-def _batches(material: Material, settings: TrainSettings) -> Iterator[list[Batch]]:
+def _batches(material: Material) -> Iterator[list[Batch]]:
     """Batches in their parts, over as many epochs as are wanted."""
     batches = material.batches
-    found = loader(material.train, batches, 0, False)
     while True:
         parts: list[Batch] = []
-        for part in found:
+        for part in loader(material.train, batches, 0, False):
             parts.append(part)
             if len(parts) == batches.parts:
                 yield parts
@@ -121,12 +129,18 @@ def _batches(material: Material, settings: TrainSettings) -> Iterator[list[Batch
         batches.epoch += 1
 
 
-def _backward(material: Material, batch: Batch, precision: Precision) -> float:
-    with precision.autocast():
-        logit = material.checkpoint.classifier(material.prepare(batch))
-    value = material.loss(logit, batch.mixture, batch.denominators)
-    value.backward()  # type: ignore[no-untyped-call]
-    return float(value.detach())
+def _backward(material: Material, parts: list[Batch], settings: TrainSettings, group: Group, step: int) -> float:
+    precision = Precision(choose_precision(settings.training.precision, settings.training.accelerator), group.device)
+    torch.manual_seed(draw_seed(settings.seed, 0, step, "range test") % 2**63)  # dropout
+    total = 0.0
+    for part in parts:
+        batch = part.to(group.device)
+        with precision.autocast():
+            logit = material.checkpoint.classifier(material.prepare(batch))
+        value = material.loss(logit, batch.mixture, batch.denominators)
+        value.backward()
+        total += float(value.detach())
+    return total
 
 
 def _diverged(losses: list[float]) -> bool:
@@ -138,7 +152,7 @@ def _diverged(losses: list[float]) -> bool:
 
 
 def evaluate(rates: Float64[np.ndarray, " k"], losses: Float64[np.ndarray, " k"]) -> RangeTest:
-    """Find the steepest descent.
+    """Find where the loss falls fastest, where it slows and where it is lowest.
 
     Args:
         rates: Growing.
@@ -147,11 +161,11 @@ def evaluate(rates: Float64[np.ndarray, " k"], losses: Float64[np.ndarray, " k"]
     smoothed = smooth(losses)
     lowest = int(smoothed.argmin())
     slope = np.gradient(smoothed, np.log(rates))
-    steepest = int(slope[: max(lowest, 1)].argmin())
-    return RangeTest(
-        tuple(map(float, rates)), tuple(map(float, losses)), tuple(map(float, smoothed)),
-        float(rates[steepest]), float(rates[lowest]), float(rates[steepest]),
-    )  # fmt: skip
+    steepest = int(slope[: lowest + 1].argmin())
+    slowed = smoothed <= smoothed[lowest] + (1 - OF_FALL) * (smoothed[: lowest + 1].max() - smoothed[lowest])
+    slowing = max(steepest, int(slowed.argmax()))
+    places = (float(rates[place]) for place in (steepest, slowing, lowest))
+    return RangeTest(tuple(map(float, rates)), tuple(map(float, losses)), tuple(map(float, smoothed)), *places)
 
 
 def smooth(values: Float64[np.ndarray, " k"], width: float = WIDTH) -> Float64[np.ndarray, " k"]:
@@ -163,25 +177,45 @@ def smooth(values: Float64[np.ndarray, " k"], width: float = WIDTH) -> Float64[n
 
 
 def figure(test: RangeTest) -> str:
-    """The test as an SVG file: the losses over the logarithm of the rate, and the suggestion."""
+    """The test as an SVG file: the losses over the logarithm of the rate, and the marked rates."""
     x, smoothed = np.log10(test.rates), np.array(test.smoothed)
-    low = float(min(smoothed)) - 0.05
-    high = float(max(smoothed[0], smoothed[: smoothed.argmin() + 1].max())) * 1.1
-    plot = Plot((math.floor(x[0]), math.ceil(x[-1])), (low, high), width=480, height=300)
-    plot.axes("log10 of the learning rate", "Loss", range(math.floor(x[0]), math.ceil(x[-1]) + 1), list(np.round(np.linspace(low + 0.05, high, 5), 2)))
-    inside = smoothed <= high
+    lowest = int(smoothed.argmin())
+    span = float(smoothed[: lowest + 1].max() - smoothed[lowest]) or 1.0
+    low, high = float(smoothed[lowest]) - 0.25 * span, float(smoothed[lowest]) + 1.3 * span
+    ends = math.floor(x[0] + 0.01), math.ceil(x[-1] - 0.01)
+    plot = Plot(ends, (low, high), width=480, height=300, left=52)
+    plot.axes("log10 of the learning rate", "Loss of a batch", range(ends[0], ends[1] + 1), _ticks(low, high))
     for place, loss in zip(x, test.losses, strict=True):
         if low <= loss <= high:
             plot.dot(place, loss, "raw", 1.8)
-    plot.line(x[inside], smoothed[inside], "curve")
-    chosen = math.log10(test.suggestion)
-    plot.line([chosen, chosen], [low, high], "threshold")
-    plot.note(chosen, high, f"{test.suggestion:.1e}", shift=(6.0, 10.0))
-    drawing = plot.svg(f"Range test: the loss falls fastest at a learning rate of {test.steepest:.1e}")
+    shown = np.flatnonzero(smoothed > high)
+    end = next((int(place) for place in shown if place > lowest), len(x))
+    plot.line(x[:end], smoothed[:end], "curve")
+    for rate, words, height in ((test.steepest, "falls fastest", 10.0), (test.slowing, "95 % of the fall", 26.0)):
+        plot.line([math.log10(rate)] * 2, [low, high], "threshold")
+        plot.note(math.log10(rate), high, f"{rate:.1e} {words}", shift=(6.0, height))
+    drawing = plot.svg(f"{test.words}.")
     head, _, rest = drawing.partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{rest}\n'
 
 
-def test_learning_rates(settings: TrainSettings, material: Material, group: Group = Group()) -> RangeTest:
-    """A range test on the device that the training would use."""
-    return range_test(material, settings, STEPS, group.device)
+def _ticks(low: float, high: float) -> list[float]:
+    """About four round values inside a range."""
+    step = 10 ** math.floor(math.log10((high - low) / 2))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 5)
+    return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def test_learning_rates(settings: TrainSettings) -> tuple[Path, RangeTest]:
+    """A range test on its own: writes `range_test.svg` and `range_test.json` into the run's folder, and gives the folder.
+
+    Raises:
+        MedaiError: the data or the configuration do not allow it.
+    """
+    folder = Path(settings.folder or Path(settings.runs) / (settings.name or "range-test"))
+    with connected(settings.training.accelerator, settings.training.timeout_seconds) as group:
+        found = range_test(gather(settings, group), settings, group=group)
+    with atomic_file(folder / "range_test.svg") as temporary:
+        temporary.write_text(figure(found), encoding="utf-8")
+    write_json(folder / "range_test.json", found.to_dict())
+    return folder, found

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,65 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from medai.core.error import MedaiError
-from medai.preprocessing.plan import IntensityPlan
 from medai.tracking.settings import TrackingSettings
 from medai.training.checkpoint import Checkpoint
-from medai.training.settings import AugmentationSettings, PreprocessingSettings, TrainingSettings, TrainSettings
+from medai.training.settings import TrainingSettings, TrainSettings
 from medai.training.train import train
-
-TRANSFORMS = [
-    {"_target_": "monai.transforms.RandFlip", "prob": 0.5, "spatial_axis": 1},
-    {"_target_": "monai.transforms.RandGaussianNoise", "prob": 0.5, "std": 0.1},
-]
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An npz in MedMNIST's layout whose positives are brighter in the middle."""
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for split, count in (("train", 96), ("val", 48), ("test", 32)):
-        label = rng.integers(0, 2, (count, 1)).astype(np.uint8)
-        images = rng.integers(0, 120, (count, 28, 28)).astype(np.uint8)
-        images[:, 8:20, 8:20] += (label * 60)[:, :, None]
-        arrays |= {f"{split}_images": images, f"{split}_labels": label}
-    path = tmp_path_factory.mktemp("npz") / "bright.npz"
-    np.savez(path, **arrays)
-    return path
-
-
-@pytest.fixture
-def settings(pictures: Path, tmp_path: Path) -> Iterator[TrainSettings]:
-    yield TrainSettings(
-        dataset={
-            "_target_": "medai.source.npz.NpzSource",
-            "name": "bright",
-            "path": str(pictures),
-            "public": True,
-            "targets": [{"name": "bright", "kind": "binary", "classes": ["no", "yes"]}],
-        },
-        model={"_target_": "medai.model.network.residual_small", "channels": 8, "blocks": 1, "dropout": 0.2},
-        preprocessing=PreprocessingSettings(28, 28, None, IntensityPlan("window", 0, 255)),
-        augmentation=AugmentationSettings(TRANSFORMS),
-        training=TrainingSettings(epochs=3, batch_size=16, ema_decay=0.8, label_smoothing=0.05, flip_average=True),
-        tracking=TrackingSettings(enabled=False),
-        runs=str(tmp_path / "runs"),
-        cohorts=str(tmp_path / "cohorts"),
-        workers=0,
-    )
-    torch.use_deterministic_algorithms(False)
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "checkpoint" / "model.safetensors")
-
-
-def same(one: Path, other: Path) -> bool:
-    mine, theirs = weights(one), weights(other)
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+from tests.training.runs import records, same
 
 
 def test_a_run_learns_and_leaves_everything_that_is_needed(settings: TrainSettings) -> None:
@@ -76,9 +23,11 @@ def test_a_run_learns_and_leaves_everything_that_is_needed(settings: TrainSettin
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "finished"
     assert record["validation"]["bright.auroc"] > 0.9
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2, 3]
-    assert {"learning_rate", "images_per_second", "train_loss", "validation_auroc"} <= lines[0].keys()
+    lines = records(run)
+    assert [line["epoch"] for line in lines if "epoch" in line] == [1, 2, 3]
+    assert [line["step"] for line in lines if "loss" in line] == [6, 12, 18]
+    assert {"learning_rate", "loss"} <= lines[0].keys()
+    assert {"images_per_second", "train_loss", "validation_auroc"} <= lines[1].keys()
     checkpoint = Checkpoint.load(run)
     assert checkpoint.thresholds.keys() == checkpoint.temperatures.keys() == {"bright"}
     assert checkpoint.record["cohort"]["hash"] == record["cohort_hash"]
@@ -118,7 +67,7 @@ def test_a_checkpoint_predicts_what_validation_saw(settings: TrainSettings) -> N
 def test_early_stopping_ends_a_training_that_does_not_improve(settings: TrainSettings) -> None:
     training = replace(settings.training, epochs=30, patience=2, monitor="accuracy", optimizer={"_target_": "torch.optim.SGD", "lr": 1e-9})
     run = train(replace(settings, name="stale", training=replace(training, ema_decay=0.0)))
-    assert len((run / "metrics.jsonl").read_text().splitlines()) == 3  # the first is the best; two more are not better
+    assert sum("epoch" in line for line in records(run)) == 3  # the first is the best; two more are not better
 
 
 def test_mlflow_gets_configuration_figures_and_files(settings: TrainSettings, tmp_path: Path) -> None:
@@ -213,9 +162,12 @@ def test_a_fault_of_the_tracking_does_not_end_the_training(
 
     monkeypatch.setattr(MlflowClient, "log_artifacts", gone)
     monkeypatch.setattr(MlflowClient, "set_terminated", gone)
-    run = train(replace(settings, name="alone", tracking=TrackingSettings(), training=replace(settings.training, epochs=1)))
+    tracking = TrackingSettings(patience_seconds=0.5)
+    run = train(replace(settings, name="alone", tracking=tracking, training=replace(settings.training, epochs=1)))
     assert Checkpoint.load(run).thresholds
-    assert capsys.readouterr().err.count("the training goes on without it") == 1
+    told = capsys.readouterr().err
+    assert told.count("they wait, and the training goes on") == 1
+    assert "MLflow did not take 3 records" in told
 
 
 def test_a_run_is_not_overwritten(settings: TrainSettings) -> None:

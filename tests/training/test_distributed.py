@@ -1,0 +1,83 @@
+"""Several ranks: the same training, each case validated once, an end in bounded time."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medai.core.file import write_json
+from medai.training.settings import TrainSettings
+from tests.training.runs import records
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = """
+import json, sys
+from pathlib import Path
+from medai.training.resume import _from_dict
+from medai.training.settings import TrainSettings
+from medai.training.train import train
+train(_from_dict(TrainSettings, json.loads(Path(sys.argv[1]).read_text())))
+"""
+DYING = """
+import os, signal
+from medai.training.fit import Fit
+step = Fit._step
+def dying(self, parts):
+    step(self, parts)
+    if self.group.rank == 1 and self.step == 9 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+Fit._step = dying
+"""
+
+
+def launch(settings: TrainSettings, folder: Path, ranks: int, prologue: str = "", restarts: int = 0) -> subprocess.CompletedProcess[str]:
+    """Train in processes of its own; with several ranks under torchrun."""
+    write_json(folder / f"{settings.name}.json", asdict(settings))
+    (folder / f"{settings.name}.py").write_text(prologue + RUN)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", f"--max-restarts={restarts}"]
+    command = [*(torchrun if ranks > 1 else [sys.executable]), str(folder / f"{settings.name}.py"), str(folder / f"{settings.name}.json")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+
+
+@pytest.fixture
+def plain(settings: TrainSettings) -> TrainSettings:
+    """A network without batch statistics and dropout, whose loss is recorded at every step."""
+    model = {"_target_": "tests.training.parts.Plain"}
+    training = replace(settings.training, ema_decay=0.0, log_steps=1, micro_batch=None)
+    return replace(settings, model=model, training=training)
+
+
+def test_two_ranks_train_as_one_does(plain: TrainSettings, tmp_path: Path) -> None:
+    results = {ranks: launch(replace(plain, name=f"ranks{ranks}"), tmp_path, ranks) for ranks in (1, 2)}
+    assert all(result.returncode == 0 for result in results.values()), [result.stderr[-2000:] for result in results.values()]
+    runs = [Path(plain.runs) / f"ranks{ranks}" for ranks in (1, 2)]
+    curves = [np.array([line["loss"] for line in records(run) if "loss" in line]) for run in runs]
+    assert len(curves[0]) == 18
+    assert np.abs(curves[0] - curves[1]).max() < 1e-5
+    validated = [[line["validation_loss"] for line in records(run) if "epoch" in line] for run in runs]
+    assert np.allclose(*validated, atol=1e-5)
+    assert [line["step"] for line in records(runs[1])] == [line["step"] for line in records(runs[0])]
+    assert results[2].stderr.count("epoch 1:") == 1  # one rank speaks
+
+
+def test_a_rank_that_dies_is_restarted_from_the_last_state(plain: TrainSettings, tmp_path: Path) -> None:
+    whole = launch(replace(plain, name="whole"), tmp_path, 2)
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    named = replace(plain, folder=str(Path(plain.runs) / "dying"), name="dying")
+    begun = time.monotonic()
+    died = launch(named, tmp_path, 2, DYING)
+    assert died.returncode != 0 and time.monotonic() - begun < 120
+    assert "Signal 9 (SIGKILL)" in died.stderr
+    again = launch(replace(named, name="restarted", folder=str(Path(plain.runs) / "restarted")), tmp_path, 2, DYING, restarts=1)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "Resumed at step 6" in again.stderr
+    weights = [(Path(plain.runs) / name / "checkpoint" / "model.safetensors").read_bytes() for name in ("whole", "restarted")]
+    assert weights[0] == weights[1]
+    assert json.loads((Path(plain.runs) / "restarted" / "run.json").read_text())["status"] == "finished"
