@@ -1,5 +1,6 @@
 """The training loop."""
 
+import copy
 import math
 import signal
 import threading
@@ -33,6 +34,7 @@ from medai.training.predictor import Classifier
 from medai.training.prepare import Prepare
 from medai.training.schedule import schedule
 from medai.training.settings import TrainingSettings
+from medai.training.sharded import load_whole_state, shard, sync_gradients, whole_state
 from medai.training.validation import figures
 
 MOST_SKIPPED = 10  # steps in a row whose loss is not finite
@@ -147,6 +149,10 @@ class Fit:
         layout: Any = torch.channels_last if settings.channels_last else torch.preserve_format
         classifier.to(self._device).to(memory_format=layout)
         self._precision = Precision(choose_precision(settings.precision, settings.accelerator), self._device)
+        self._whole: Classifier | None = None  # under FSDP, a copy that is put together to be judged and shipped
+        if settings.strategy == "fsdp" and self.group.size > 1:
+            self._whole = copy.deepcopy(classifier)
+            shard(classifier, settings)
         self._optimizer: Optimizer = build_optimizer(settings.optimizer, classifier, settings.layer_decay)
         self._rates = [float(group["lr"]) for group in self._optimizer.param_groups]
         self._last_step = min(batches.steps * settings.epochs, settings.max_steps or batches.steps * settings.epochs)
@@ -170,7 +176,7 @@ class Fit:
         self._classifier.train()
         freeze(self._classifier.network, settings.frozen, self.epoch, settings.frozen_epochs)
         self._module: nn.Module = self._classifier
-        if self.group.size > 1:
+        if self.group.size > 1 and self._whole is None:
             devices = [self._device.index] if self._device.type == "cuda" else None
             self._module = DistributedDataParallel(self._classifier, device_ids=devices, gradient_as_bucket_view=True)
         self._loader = loader(self._train, self._batches, self.workers, self._device.type == "cuda")
@@ -245,6 +251,8 @@ class Fit:
         batch = part.to(self._device)
         images = self._prepare(batch)
         self._draw_network(number)
+        if self._whole is not None:
+            sync_gradients(self._classifier, last)
         with self._no_sync(last):
             with self._precision.autocast():
                 logit = self._forward(images)
@@ -310,7 +318,7 @@ class Fit:
         if scaler:
             scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._classifier.parameters(), settings.gradient_clip or math.inf)
-        if kept is None or bool(torch.isfinite(norm)):
+        if kept is None or math.isfinite(float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)):
             self._skipped = 0
             return True
         self._skipped += 1
@@ -367,6 +375,9 @@ class Fit:
 
     def _validated(self) -> Classifier:
         """The weights that are judged and shipped: averaged ones where there are any."""
+        if self._whole is not None:
+            self._whole.load_state_dict(whole_state(self._classifier, self._optimizer)[0])
+            return self._whole
         if self._average is None:
             return self._classifier
         if self.settings.swa_start is not None:
@@ -379,17 +390,21 @@ class Fit:
     def _save(self) -> None:
         self._saved = time.monotonic()
         total = float(self.group.sum(self._total.clone()))
+        if self._whole is not None:
+            model, optimizer = whole_state(self._classifier, self._optimizer)
+        else:
+            model, optimizer = self._classifier.state_dict(), self._optimizer.state_dict()
         if self.group.first:
-            self._events.save(self._state(total))
+            self._events.save(self._state(total, model, optimizer))
 
-    def _state(self, total: float) -> dict[str, Any]:
+    def _state(self, total: float, model: dict[str, Any], optimizer: dict[str, Any]) -> dict[str, Any]:
         scaler = self._precision.scaler
         return {
             "epoch": self.epoch,
             "step": self.step,
             "batch": self._batches.start,
-            "model": self._classifier.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "model": model,
+            "optimizer": optimizer,
             "average": self._average.state_dict() if self._average else None,
             "scaler": scaler.state_dict() if scaler else None,
             "best_score": self.best_score,
@@ -401,8 +416,11 @@ class Fit:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self._classifier.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        if self._whole is not None:
+            load_whole_state(self._classifier, self._optimizer, state["model"], state["optimizer"])
+        else:
+            self._classifier.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
         if self._average and state["average"]:
             self._average.load_state_dict(state["average"])
         if self._precision.scaler and state["scaler"]:

@@ -206,7 +206,7 @@ def _ticks(low: float, high: float) -> list[float]:
     return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def test_learning_rates(settings: TrainSettings) -> tuple[Path, RangeTest]:
+def record_range_test(settings: TrainSettings) -> tuple[Path, RangeTest]:
     """A range test on its own: writes `range_test.svg` and `range_test.json` into the run's folder, and gives the folder.
 
     Raises:

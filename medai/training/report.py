@@ -14,10 +14,12 @@ from medai.evaluation.evaluate import evaluate
 from medai.evaluation.predictions import predictions_table
 from medai.evaluation.report.context import ReportContext
 from medai.evaluation.results import cohort_summary, write_results
+from medai.interpretation.explain import explainer_of
 from medai.store.shard import NativePixels
 from medai.training.checkpoint import Checkpoint
 
 REPLICATES = 1000
+SALIENCY = "gradcam"  # what is slower is for medai evaluate
 OPTIMISTIC = (
     "Calibration, thresholds and the epoch were chosen on these very cases: the figures are optimistic. "
     "Only a held-out test set shows what to expect."
@@ -44,6 +46,7 @@ def validation_report(
     cases = cohort.select("validation") if cases is None else cases
     table = predictions_table(cases, cohort.labels, probability, logit)
     evaluation = evaluate(table, cohort.labels, checkpoint.thresholds, replicates=REPLICATES)
+    explainer, maps_note = explainer_of(checkpoint.predictor(), SALIENCY, replace=False)
     context = ReportContext(
         title=f"Validation of {cohort.name}",
         cohort=cohort_summary(cohort, "validation", cases),
@@ -53,8 +56,10 @@ def validation_report(
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
         notes=(OPTIMISTIC, *cohort.meta.get("notes", ())),
+        maps=explainer.method if explainer else "",
+        maps_note=maps_note,
     )  # fmt: skip
-    write_results(folder, evaluation, context, NativePixels(cohort.path), cases)
+    write_results(folder, evaluation, context, NativePixels(cohort.path), cases, explainer=explainer)
     return main_figures(evaluation.metrics), evaluation.metrics
 
 

@@ -42,8 +42,8 @@ def find_start(settings: TrainSettings) -> Start:
     """
     if settings.repeat:
         saved = read_settings(Path(settings.repeat))
-        fresh = replace(saved, repeat=settings.repeat, resume=None, **{key: getattr(settings, key) for key in ("runs", "name", "folder", "workers")})
-        return _fresh(fresh, f"repeat of {Path(settings.repeat).name}")
+        places = {key: getattr(settings, key) for key in ("runs", "name", "folder", "workers")}
+        return _fresh(replace(saved, repeat=settings.repeat, resume=None, **places), f"repeat of {Path(settings.repeat).name}")
     resume = settings.resume or ("auto" if restarts() else None)
     if resume is None:
         return _fresh(settings)
@@ -154,7 +154,8 @@ def _check_same(settings: TrainSettings, folder: Path) -> None:
     other = differences(comparable(settings), comparable(read_settings(folder)))
     if other:
         raise MedaiError(
-            f"{folder} holds a run of another configuration ({', '.join(other[:5])}); choose another name=…, or go on with it as it is: resume={folder}"
+            f"{folder} holds a run of another configuration ({', '.join(other[:5])}); choose another name=…, "
+            f"or go on with it as it is: resume={folder}"
         )
 
 

@@ -95,7 +95,8 @@ class TrainingSettings:
         layer_decay: Factor of the learning rate from each layer to the one before it; 1 gives all layers the same.
         frozen: Patterns of names of weights that stay as they are, e.g. ``["stem.*", "stages.0.*"]``.
         frozen_epochs: Epochs for which they stay; null for ever.
-        schedule: Learning rate over the steps: ``one_cycle``, ``cosine``, ``polynomial``, ``step`` (a tenth after 1/2 and 3/4) or ``constant``.
+        schedule: Learning rate over the steps: ``one_cycle``, ``cosine``, ``polynomial``, ``step`` (a tenth after 1/2 and
+            3/4) or ``constant``.
         warmup: Fraction of the steps over which the learning rate rises.
         final_learning_rate: Where the schedule ends, as a fraction of the peak.
         gradient_clip: Largest norm of the gradient; null to leave it.

@@ -54,8 +54,9 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     found = states(folder)
     for path in reversed(found):
         record = read_json(path / STATE_RECORD)
-        if str(record.get("schema_version")).split(".")[0] != STATE_SCHEMA_VERSION.split(".")[0]:
-            raise MedaiError(f"{path} has schema {record.get('schema_version')}, this medai reads {STATE_SCHEMA_VERSION}; use a matching medai")
+        version = str(record.get("schema_version"))
+        if version.split(".")[0] != STATE_SCHEMA_VERSION.split(".")[0]:
+            raise MedaiError(f"{path} has schema {version}, this medai reads {STATE_SCHEMA_VERSION}; use a matching medai")
         if (path / STATE_FILE).is_file() and hash_file(path / STATE_FILE) == record.get("sha256"):
             state: dict[str, Any] = torch.load(path / STATE_FILE, map_location="cpu", weights_only=True)
             return state

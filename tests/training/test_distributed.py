@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from medai.core.file import write_json
 from medai.training.settings import TrainSettings
-from tests.training.runs import records
+from tests.training.runs import records, weights
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
@@ -65,6 +66,23 @@ def test_two_ranks_train_as_one_does(plain: TrainSettings, tmp_path: Path) -> No
     assert np.allclose(*validated, atol=1e-5)
     assert [line["step"] for line in records(runs[1])] == [line["step"] for line in records(runs[0])]
     assert results[2].stderr.count("epoch 1:") == 1  # one rank speaks
+
+
+def test_weights_that_are_spread_over_the_ranks_are_trained_as_whole_ones(plain: TrainSettings, tmp_path: Path) -> None:
+    spread = replace(plain, training=replace(plain.training, strategy="fsdp", epochs=2))
+    copied = replace(plain, training=replace(plain.training, epochs=2))
+    for settings, name in ((spread, "fsdp"), (copied, "ddp")):
+        result = launch(replace(settings, name=name), tmp_path, 2)
+        assert result.returncode == 0, result.stderr[-6000:]
+    curves = [np.array([line["loss"] for line in records(Path(plain.runs) / name) if "loss" in line]) for name in ("fsdp", "ddp")]
+    assert np.abs(curves[0] - curves[1]).max() < 1e-5
+    (Path(plain.runs) / "fsdp" / "run.json").write_text("{}")
+    shutil.rmtree(Path(plain.runs) / "fsdp" / "state" / "step-00000012")
+    again = launch(replace(spread, name="again", resume=str(Path(plain.runs) / "fsdp")), tmp_path, 2)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "Resumed at step 6" in again.stderr
+    first, second = (weights(Path(plain.runs) / name)["network.layers.0.weight"] for name in ("fsdp", "ddp"))
+    assert np.allclose(first, second, atol=1e-5)
 
 
 def test_a_rank_that_dies_is_restarted_from_the_last_state(plain: TrainSettings, tmp_path: Path) -> None:

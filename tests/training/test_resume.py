@@ -21,6 +21,7 @@ from medai.training.state import load_state, save_state, states
 from medai.training.train import train
 from tests.training.runs import records, same
 
+
 class Stranger:
     """Nothing that a state may hold."""
 
