@@ -86,11 +86,12 @@ class Cohort:
         """Everything that was refused, with its reason."""
         return self._read(QUARANTINE)
 
-    def select(self, split: str) -> pl.DataFrame:
+    def select(self, split: str, uncertain: bool = False) -> pl.DataFrame:
         """The cases of a split with its labels.
 
         Args:
             split: ``"train"``, ``"validation"``, ``"development"`` (both) or ``"test"``. Only ``"test"`` opens the test labels.
+            uncertain: Give `<label>.uncertain` too: whether the reader was not sure (the label is null then).
 
         Returns:
             The columns of the cases, `split`, and one integer column a label (class index, null = unknown), ordered by
@@ -105,7 +106,8 @@ class Cohort:
         else:
             cases = cases.join(self._read(SPLIT), on="case_id", how="left", maintain_order="left", validate="1:1")
             cases = cases if split == "development" else cases.filter(pl.col("split") == split)
-        columns = ["case_id", *(label.name for label in self.labels)]
+        names = [label.name for label in self.labels]
+        columns = ["case_id", *names, *(f"{name}.uncertain" for name in names if uncertain)]
         labels = self._read(TEST_LABELS if partition == "test" else DEVELOPMENT_LABELS).select(columns)
         return cases.join(labels, on="case_id", how="left", maintain_order="left", validate="1:1")
 

@@ -129,16 +129,22 @@ def draw_groups(cases: pl.DataFrame, labels: pl.DataFrame, fraction: float, seed
     A case without a patient is a group of its own. The draw depends on the patients' names and labels and on the seed,
     not on the order of the cases.
     """
-    names = cases.select(pl.coalesce(pl.lit("p") + pl.col("patient_id"), pl.lit("c") + pl.col("case_id")))[:, 0]
-    _, group = np.unique(names.to_numpy().astype(str), return_inverse=True)
-    counts = _group_counts(group, labels)
+    group = patient_groups(cases)
+    counts = group_counts(group, labels)
     order = generator(seed, 0, 0, stream).permutation(len(counts))
     chosen = np.zeros(len(counts), dtype=bool)
     chosen[order] = stratify(counts[order], fraction)
-    return chosen[group]
+    return np.asarray(chosen[group])
 
 
-def _group_counts(group: Int64[np.ndarray, " N"], labels: pl.DataFrame) -> Float64[np.ndarray, "G columns"]:
+def patient_groups(cases: pl.DataFrame) -> Int64[np.ndarray, " N"]:
+    """The number of each case's patient; a case without a patient is a group of its own."""
+    names = cases.select(pl.coalesce(pl.lit("p") + pl.col("patient_id"), pl.lit("c") + pl.col("case_id")))[:, 0]
+    group: Int64[np.ndarray, " N"] = np.unique(names.to_numpy().astype(str), return_inverse=True)[1]
+    return group
+
+
+def group_counts(group: Int64[np.ndarray, " N"], labels: pl.DataFrame) -> Float64[np.ndarray, "G columns"]:
     """How often each class of each label, and any case at all (last column), occurs in each group."""
     columns = []
     for series in labels:

@@ -45,14 +45,14 @@ def finish(source: Source, scan: Scan, collected: Collected, folder: Path, keys:
     cases = cases.with_columns(ordinal=pl.int_range(len(cases), dtype=pl.Int64))
     development = cases["partition"] == "development"
     write_table(folder / CASES, cases.select(pl.col(name).cast(dtype) for name, dtype in CASE_SCHEMA.items()))
-    labels = _label_table(cases["case_id"], values, scan.label_source)
+    labels = _label_table(cases["case_id"], values, collected.cases, scan.label_source)
     write_table(folder / DEVELOPMENT_LABELS, labels.filter(development))
     write_table(folder / TEST_LABELS, labels.filter(~development))
     write_table(folder / SPLIT, cases.filter(development).select("case_id", "split"))
     write_table(folder / QUARANTINE, collected.quarantine)
     if cases["sop_class_uid"].is_not_null().any():
         write_table(folder / INSTANCES, cases.select(list(INSTANCE_SCHEMA)))
-    counts = count(cases, collected.quarantine, values.filter(development), scan.labels)
+    counts = count(cases, collected.quarantine, labels.filter(development), scan.labels)
     made = {"counts": counts, "notes": notes(counts, leaks), "split": method} | leaks
     write_record(folder, _definition(source, scan, keys, cases) | made, keys)
 
@@ -79,10 +79,10 @@ def _integer(label: Label) -> type[pl.Int8] | type[pl.Int16]:
     return pl.Int8 if len(label.classes) <= 127 else pl.Int16
 
 
-def _label_table(case_ids: pl.Series, values: pl.DataFrame, source: str) -> pl.DataFrame:
+def _label_table(case_ids: pl.Series, values: pl.DataFrame, found: pl.DataFrame, source: str) -> pl.DataFrame:
     columns: list[pl.Series] = [case_ids]
     for series in values:
-        columns += [series, pl.repeat(False, len(series), eager=True).alias(f"{series.name}.uncertain")]
+        columns += [series, found[f"label.{series.name}.uncertain"].fill_null(False).alias(f"{series.name}.uncertain")]
     return pl.DataFrame(columns).with_columns(label_source=pl.lit(source))
 
 
@@ -102,13 +102,15 @@ def count(cases: pl.DataFrame, quarantine: pl.DataFrame, development: pl.DataFra
         "patients_unknown": cases["patient_id"].null_count(),
         "sites": cases["site"].drop_nulls().n_unique(),
         "quarantine": dict(reasons.iter_rows()),
-        "development_labels": {label.name: _classes(development[label.name], label) for label in labels},
+        "development_labels": {label.name: _classes(development, label) for label in labels},
     }
 
 
-def _classes(values: pl.Series, label: Label) -> dict[str, int]:
+def _classes(development: pl.DataFrame, label: Label) -> dict[str, int]:
+    values, uncertain = development[label.name], int(development[f"{label.name}.uncertain"].sum())
     found = np.bincount(values.drop_nulls().to_numpy(), minlength=len(label.classes)).tolist()
-    return dict(zip(label.classes, found, strict=True)) | {"unknown": values.null_count()}
+    counts = dict(zip(label.classes, found, strict=True)) | {"unknown": values.null_count() - uncertain}
+    return counts | ({"uncertain": uncertain} if uncertain else {})
 
 
 def notes(counts: dict[str, Any], leaks: dict[str, Any]) -> list[str]:

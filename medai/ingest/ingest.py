@@ -113,7 +113,9 @@ def _tell(cohort: Cohort) -> None:
         classes = counts["development_labels"][label.name]
         names = ", ".join(f"{name} {classes[name]:,}" for name in label.classes)
         said = f"negative {names.replace(', ', ', positive ', 1)}" if label.kind == "binary" else names
-        say(f"  {label.name} ({label.kind}): {said}" + (f", unknown {classes['unknown']:,}" if classes["unknown"] else ""))
+        others = [name for name in ("uncertain", "unknown") if classes.get(name) and name not in label.classes]
+        rest = "".join(f", {name} {classes[name]:,}" for name in others)
+        say(f"  {label.name} ({label.kind}): {said}{rest}")
     examples = cohort.quarantine().group_by("code", maintain_order=True).first()
     for code, example, message in examples.select("code", "source_key", "message").iter_rows():
         say(f"  {counts['quarantine'][code]:>7,}  {code:<20} {message} (e.g. {example})")

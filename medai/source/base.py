@@ -64,8 +64,8 @@ class Scan:
     Attributes:
         items: What is to be read: `item` (unique), `size` in bytes, `mtime_ns`, and columns that the source itself needs.
         labels: Definitions of the labels.
-        annotations: A row a key: `key`, `label.<name>` (class index, null = unknown), `patient`, `site`, `sex`, `age_years`,
-            `split` (train, validation, test; null = not said).
+        annotations: A row a key: `key`, `label.<name>` (class index, null = unknown), `label.<name>.uncertain` (then the index
+            is null), `patient`, `site`, `sex`, `age_years`, `split` (train, validation, test; null = not said).
         key: What `key` holds: ``"item"``, ``"patient"``, ``"study"``, ``"series"`` or ``"instance"``.
         refused: What needs no reading to be refused, and rows of the label table without a file: `item`, `code`, `message`.
         label_source: Where labels come from: ``"table"``, ``"folder"``, ``"npz"`` or ``"none"``.

@@ -124,9 +124,9 @@ def _from_folders(listed: pl.DataFrame, targets: tuple[Target, ...], folder: Pat
     inside = parts.list.len() > depth + 1
     classes = parts.filter(inside).list.get(depth).alias(FOLDER)
     target, label = _folder_label(classes, targets, folder)
-    values = target.indices(classes, label, f"{folder},").alias(f"label.{label.name}")
+    values = target.columns(classes, label, f"{folder},")
     nothing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in PERSON_SCHEMA.items()]
-    annotations = listed["item"].filter(inside).alias("key").to_frame().with_columns(values, *nothing)
+    annotations = listed["item"].filter(inside).alias("key").to_frame().with_columns(*values, *nothing)
     if depth:
         tops_inside = parts.filter(inside).list.first().str.to_lowercase()
         annotations = annotations.with_columns(split=tops_inside.replace_strict(SOURCE_SPLITS, return_dtype=pl.String))

@@ -143,10 +143,11 @@ def _labels(path: Path, split: str, headers: dict[str, tuple[tuple[int, ...], np
 
 
 def _apply(targets: tuple[Target, ...], raw: Shaped[np.ndarray, "N L"], path: Path) -> tuple[tuple[Label, ...], list[pl.Series]]:
-    labels, values = [], []
+    labels: list[Label] = []
+    values: list[pl.Series] = []
     for column, target in enumerate(targets):
         series = pl.Series(target.column, np.ascontiguousarray(raw[:, column]), nan_to_null=True)
         label = target.label(series)
         labels.append(label)
-        values.append(target.indices(series, label, re.sub(r"\s+", " ", str(path))).alias(f"label.{label.name}"))
+        values.extend(target.columns(series, label, re.sub(r"\s+", " ", str(path))))
     return tuple(labels), values

@@ -85,7 +85,7 @@ def annotate(
         need_column(frame, target.column, f"target {target.name!r}", path)
     labels = tuple(target.label(frame[target.column]) for target in targets)
     pairs = zip(targets, labels, strict=True)
-    values = [target.indices(frame[target.column], label, str(path)).alias(f"label.{label.name}") for target, label in pairs]
+    values = [column for target, label in pairs for column in target.columns(frame[target.column], label, str(path))]
     table = pl.DataFrame([as_text(frame[key], empty=("",)).alias("key"), *values, *_person(frame, roles, path)])
     nameless = table["key"].is_null().arg_true()
     if len(nameless):

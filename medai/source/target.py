@@ -14,6 +14,7 @@ LOGICAL = (("0", "1"), ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 WORDS = (*LOGICAL, ("negative", "positive"), ("absent", "present"))
 NEGATIVE = ("normal", "negative", "healthy", "none", "no finding", "no_finding", "benign", "control", "absent", "no", "0", "false")
 UNKNOWN = ("", "nan", "na", "n/a", "null", "none", "unknown", "?")
+UNCERTAIN = "-1"  # in a binary column, as in CheXpert: the reader was not sure
 MOST_CLASSES = 64  # more distinct values than this are hardly classes
 SETTINGS = ("name", "column", "kind", "classes", "values", "meaning")
 RESERVED = frozenset(CASE_SCHEMA) | {"split", "label_source"}
@@ -44,8 +45,13 @@ class Target:
         classes = self.classes or (tuple(dict.fromkeys(self.values.values())) if self.values else None) or _infer_classes(self, raw)
         return Label(self.name, self.kind or ("binary" if len(classes) == 2 else "multiclass"), classes, self.meaning)
 
+    def columns(self, raw: pl.Series, label: Label, where: str) -> tuple[pl.Series, pl.Series]:
+        """The columns of `Scan.annotations`: the class index of every raw value, and whether it is uncertain (then it has none)."""
+        indices = self.indices(raw, label, where).alias(f"label.{label.name}")
+        return indices, self._uncertain(as_text(raw), label).alias(f"label.{label.name}.uncertain")
+
     def indices(self, raw: pl.Series, label: Label, where: str) -> pl.Series:
-        """The class index of every raw value; empty cells are null.
+        """The class index of every raw value; empty and uncertain cells are null.
 
         Raises:
             MedaiError: a value outside the classes. The row is named (counted from 1), since the definition is wrong then.
@@ -53,12 +59,16 @@ class Target:
         known = self._meanings(label)
         texts = as_text(raw, empty=tuple(word for word in UNKNOWN if word not in known))
         indices = texts.str.to_lowercase().replace_strict(list(known), list(known.values()), default=None, return_dtype=pl.Int16)
-        bad = (texts.is_not_null() & indices.is_null()).arg_true()
+        bad = (texts.is_not_null() & indices.is_null() & ~self._uncertain(texts, label)).arg_true()
         if len(bad):
             allowed = ", ".join(self.values) if self.values else f"{', '.join(label.classes)} (or 0 to {len(label.classes) - 1})"
             got = f"{where} row {bad[0] + 1}: {self.column!r} is {texts[bad[0]]!r}"
             raise MedaiError(f"{got}; allowed for the label {self.name!r}: {allowed}")
         return indices.alias(self.name)
+
+    def _uncertain(self, texts: pl.Series, label: Label) -> pl.Series:
+        possible = label.kind == "binary" and UNCERTAIN not in self._meanings(label)
+        return (texts == UNCERTAIN).fill_null(False) if possible else pl.repeat(False, len(texts), eager=True)
 
     def _meanings(self, label: Label) -> dict[str, int]:
         """Raw value in lower case -> class index."""
@@ -131,12 +141,20 @@ def _infer_classes(target: Target, raw: pl.Series) -> tuple[str, ...]:
     distinct = order_classes(as_text(raw).drop_nulls().unique().to_list())
     lowered = {value.lower() for value in distinct}
     for pair in LOGICAL:
-        if lowered and lowered <= set(pair):
+        if lowered - {UNCERTAIN} and lowered - {UNCERTAIN} <= set(pair):
+            _check_sign(target, lowered)
             return "negative", "positive"
     if not 2 <= len(distinct) <= MOST_CLASSES:
         got = f"{len(distinct)} distinct values" if len(distinct) != 1 else f"the value {distinct[0]!r} alone"
         raise MedaiError(f"the column {target.column!r} holds {got}, from which no classes can be told; give the target its classes")
     return tuple(distinct)
+
+
+def _check_sign(target: Target, found: set[str]) -> None:
+    """-1 beside both classes is uncertain; beside one alone it could as well be the other class."""
+    if UNCERTAIN in found and len(found) == 2:
+        got = f"the column {target.column!r} holds {' and '.join(sorted(found))} alone: -1 may be a class or mean uncertain"
+        raise MedaiError(f"{got}; give the target classes: [negative, positive] (uncertain), or values: {{-1: …, 1: …}} (a class)")
 
 
 def order_classes(names: Sequence[str]) -> list[str]:

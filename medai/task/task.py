@@ -1,6 +1,7 @@
 """What a network learns: its outputs, their loss and their probabilities, for any mix of labels."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from jaxtyping import Float, Int64
@@ -8,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medai.core.label import Label, slices_of
+from medai.task.loss import CaseLoss, CrossEntropy, blocks_of
+from medai.task.target import UNKNOWN, Mixture, Target, as_mixture, class_totals
 
-UNKNOWN = -1  # target of a case whose label is not known: it takes no part in the loss
+__all__ = ["UNKNOWN", "CutPoints", "Decide", "Head", "Loss", "Target", "balanced_weights"]
 
 
 class Head(nn.Module):
@@ -59,58 +62,80 @@ class CutPoints(nn.Module):
         return torch.cat([functional.logsigmoid(upper[:, :1]), inner, functional.logsigmoid(-upper[:, -1:])], dim=1)
 
 
-class Loss:
-    """Cross-entropy of every label, averaged over the known cases of each label, then over the labels.
+class Loss(nn.Module):
+    """The loss of every label, averaged over the known cases of each label, then over the labels.
 
     Args:
         labels: The labels, in the order of the outputs.
-        label_smoothing: Share of the target that is spread evenly over the classes.
+        case_loss: What one case costs; None is cross-entropy.
+        label_smoothing: Share of a case that is spread evenly over the classes.
         class_weights: Per label, a weight for each class (2 for binary); None weights all alike.
+
+    Example:
+        >>> loss = Loss(labels, build_case_loss(settings.loss, labels, target))
+        >>> loss(logit, target, loss.denominators(target)).backward()
     """
 
     def __init__(
-        self, labels: Sequence[Label], label_smoothing: float = 0.0, class_weights: Sequence[Float[Tensor, " K"]] | None = None
+        self,
+        labels: Sequence[Label],
+        case_loss: CaseLoss | None = None,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[Float[Tensor, " K"]] | None = None,
     ) -> None:
+        super().__init__()
         self.labels = tuple(labels)
-        self.label_smoothing = label_smoothing
-        self.class_weights = class_weights
-        self._slices = slices_of(labels)
+        self.case_loss = CrossEntropy() if case_loss is None else case_loss
+        self._blocks = blocks_of(labels)
+        weights = class_weights or [torch.ones(len(label.classes)) for label in labels]
+        for number, block in enumerate(self._blocks):
+            rows = block.classes + 1  # the first one, of zeros, is that of an unknown label: its index is -1
+            weight = functional.pad(torch.stack([*weights[block.places]]).float(), (1, 0)).reshape(-1, 1)
+            spread = torch.eye(block.classes) * (1 - label_smoothing) + label_smoothing / block.classes
+            self.register_buffer(f"first_row_{number}", torch.arange(1, 1 + rows * len(block.labels), rows))
+            self.register_buffer(f"weight_{number}", weight)
+            self.register_buffer(f"truth_{number}", weight * functional.pad(spread, (0, 0, 1, 0)).repeat(len(block.labels), 1))
 
-    def denominators(self, target: Int64[Tensor, "N L"]) -> Float[Tensor, " L"]:
-        """Sum of the weights of the known cases of the *global* batch, per label. A label without any gives 1."""
-        sums = [self._weights(index, target[:, index]).sum() for index in range(len(self.labels))]
-        return torch.stack([torch.where(total > 0, total, torch.ones_like(total)) for total in sums])
+    def sums(self, target: Int64[Tensor, "N L"] | Target | Mixture) -> Float[Tensor, " L"]:
+        """Per label, the sum of share times class weight over the known cases. Those of the parts of a batch add up."""
+        return torch.cat([self._look_up("weight", number, target).sum(dim=(0, 2)) for number in range(len(self._blocks))])
 
-    def __call__(self, logit: Float[Tensor, "N P"], target: Int64[Tensor, "N L"], denominators: Float[Tensor, " L"]) -> Float[Tensor, ""]:
+    def denominators(self, target: Int64[Tensor, "N L"] | Target | Mixture) -> Float[Tensor, " L"]:
+        """What each label's loss is divided by: `sums` of the *global* batch. A label without any known case gives 1."""
+        return self.denominators_of(self.sums(target))
+
+    @staticmethod
+    def denominators_of(sums: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
+        """The same from the sums, where they were added up over parts or ranks."""
+        return torch.where(sums > 0, sums, torch.ones_like(sums))
+
+    def forward(
+        self, logit: Float[Tensor, "N P"], target: Int64[Tensor, "N L"] | Target | Mixture, denominators: Float[Tensor, " L"]
+    ) -> Float[Tensor, ""]:
         """The loss of (a part of) a batch; the parts of a global batch add up to the loss of the whole."""
-        total = logit.new_zeros(())
-        for index, label in enumerate(self.labels):
-            cases = self._cases(label, logit[:, self._slices[label.name]].float(), target[:, index])
-            total = total + (cases * self._weights(index, target[:, index])).sum() / denominators[index]
-        return total / len(self.labels)
+        logit = logit if logit.dtype == torch.float64 else logit.float()
+        factors = 1 / (denominators * len(self.labels))
+        totals = []
+        for number, block in enumerate(self._blocks):
+            truth = self._look_up("truth", number, target) * factors[block.places, None]
+            totals.append((block.losses(self.case_loss, logit) * truth).sum())
+        return reduce(torch.add, totals)
 
-    def _weights(self, index: int, target: Int64[Tensor, " N"]) -> Float[Tensor, " N"]:
-        known = (target != UNKNOWN).float()
-        if self.class_weights is None:
-            return known
-        return known * self.class_weights[index].to(target.device)[target.clamp_min(0)]
-
-    def _cases(self, label: Label, logit: Float[Tensor, "N K"], target: Int64[Tensor, " N"]) -> Float[Tensor, " N"]:
-        target = target.clamp_min(0)
-        if label.kind == "binary":
-            soft = target.float() * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
-            return functional.binary_cross_entropy_with_logits(logit[:, 0], soft, reduction="none")
-        return functional.cross_entropy(logit, target, reduction="none", label_smoothing=self.label_smoothing)
+    def _look_up(self, table: str, number: int, target: Int64[Tensor, "N L"] | Target | Mixture) -> Float[Tensor, "N B K"]:
+        """How much a block's labels (``weight``, K = 1) or each of their classes (``truth``) count, for every case."""
+        places, counts = self._blocks[number].places, []
+        for part in as_mixture(target):
+            device = part.classes.device
+            row = part.classes[:, places] + self.get_buffer(f"first_row_{number}").to(device, non_blocking=True)
+            found = functional.embedding(row, self.get_buffer(f"{table}_{number}").to(device, non_blocking=True))
+            counts.append(found if part.share is None else found * part.share[:, places, None])
+        return reduce(torch.add, counts)
 
 
-def balanced_weights(labels: Sequence[Label], target: Int64[Tensor, "N L"]) -> list[Float[Tensor, " K"]]:
+def balanced_weights(labels: Sequence[Label], target: Int64[Tensor, "N L"] | Target | Mixture) -> list[Float[Tensor, " K"]]:
     """Class weights inversely proportional to the class frequencies, with mean 1 over the known cases."""
-    weights = []
-    for index, label in enumerate(labels):
-        known = target[:, index][target[:, index] != UNKNOWN]
-        counts = torch.bincount(known, minlength=len(label.classes)).float()
-        weights.append(torch.where(counts > 0, known.numel() / (len(label.classes) * counts.clamp_min(1)), torch.zeros(())))
-    return weights
+    totals = class_totals(labels, target)
+    return [torch.where(total > 0, total.sum() / (len(total) * total.clamp_min(1e-6)), torch.zeros(())) for total in totals]
 
 
 class Decide(nn.Module):

@@ -310,3 +310,34 @@ def test_the_three_real_data_sets_are_ingested(shared_data: Path, tmp_path: Path
     )  # fmt: skip
     assert ct.counts["cases"] + ct.counts["quarantined"] == 74 and ct.counts["quarantine"] == {"duplicate-instance": 5}
     assert ct.select("test")["site"].unique().to_list() == ["50"] and sorted(ct.select("development")["site"].unique()) == ["17", "34"]
+
+
+def test_uncertain_labels_are_null_and_flagged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    values = ["1.0", "0.0", "-1.0", "", "1.0", "-1.0"]
+    for index in range(6):
+        Image.fromarray(np.full((4, 4), 40 * index, dtype=np.uint8)).save(folder / f"{index}.png")
+    rows = [f"{index}.png,{value},{index % 2},p{index},{'train' if index < 5 else 'test'}" for index, value in enumerate(values)]
+    (folder / "t.csv").write_text("\n".join(["file,edema,mass,patient,split", *rows]) + "\n")
+    cohort = ingest(ImagesSource("chest", str(folder), "t.csv", ["edema", "mass"]), tmp_path / "cohorts")
+    assert cohort.labels[0].classes == ("negative", "positive")
+    development = cohort.select("development", uncertain=True)
+    assert development["edema"].to_list() == [1, 0, None, None, 1]
+    assert development["edema.uncertain"].to_list() == [False, False, True, False, False]
+    assert not development["mass.uncertain"].any()
+    assert cohort.select("test", uncertain=True)["edema.uncertain"].to_list() == [True]
+    assert "edema.uncertain" not in cohort.select("development").columns
+    counts = {"negative": 1, "positive": 2, "unknown": 1, "uncertain": 1}
+    assert cohort.counts["development_labels"]["edema"] == counts
+    assert "edema (binary): negative negative 1, positive positive 2, uncertain 1, unknown 1" in capsys.readouterr().err
+    cohort.check()
+
+
+def test_two_files_of_an_instance_that_differ_in_certainty_contradict_each_other(hospital: Path, tmp_path: Path) -> None:
+    shutil.copy(hospital / "files/Secretname0_00.dcm", hospital / "files/copy.dcm")
+    names = sorted(path.name for path in (hospital / "files").iterdir())
+    values = {name: str(index % 2) for index, name in enumerate(names)} | {"copy.dcm": "-1", "Secretname0_00.dcm": ""}
+    (hospital / "labels.csv").write_text("\n".join(["file,sick", *(f"{name},{value}" for name, value in values.items())]) + "\n")
+    cohort = ingest(_hospital(hospital, key="file", public=True), tmp_path / "cohorts")
+    assert cohort.counts["quarantine"]["contradicting-instance"] == 2

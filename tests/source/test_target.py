@@ -80,3 +80,34 @@ def test_a_constant_column_and_a_measurement_are_no_classes() -> None:
 def test_a_wrong_definition_is_told_in_one_line(targets: list[object], message: str) -> None:
     with pytest.raises(MedaiError, match=message):
         parse_targets(targets)
+
+
+def _uncertain(entry: object, values: list[str]) -> tuple[list[int | None], list[bool]]:
+    (target,) = parse_targets([entry])
+    raw = pl.Series("x", values, dtype=pl.String)
+    indices, uncertain = target.columns(raw, target.label(raw), "table.csv")
+    assert (indices.name, uncertain.name) == ("label.x", "label.x.uncertain")
+    return indices.to_list(), uncertain.to_list()
+
+
+@pytest.mark.parametrize("entry", ["x", {"name": "x", "classes": ["no", "yes"]}, {"name": "x", "values": {0: "no", 1: "yes"}}])
+def test_minus_one_in_a_binary_column_is_uncertain_and_no_class(entry: object) -> None:
+    values = ["1.0", "-1.0", "", "0.0", "-1"]
+    assert _uncertain(entry, values) == ([1, None, None, 0, None], [False, True, False, False, True])
+    (target,) = parse_targets([entry])
+    assert target.label(pl.Series("x", values)).kind == "binary"
+
+
+def test_minus_one_stays_a_class_where_it_is_named_or_one_of_several() -> None:
+    assert _uncertain({"name": "x", "values": {-1: "no", 1: "yes"}}, ["-1", "1"]) == ([0, 1], [False, False])
+    (target,) = parse_targets(["x"])
+    raw = pl.Series("x", ["-1", "0", "1", "2"])
+    assert set(target.label(raw).classes) == {"-1", "0", "1", "2"} and _uncertain("x", raw.to_list())[1] == [False] * 4
+    with pytest.raises(MedaiError, match=r"row 2: 'x' is '-1'; allowed for the label 'x': a, b, c"):
+        _uncertain({"name": "x", "classes": ["a", "b", "c"]}, ["0", "-1"])
+
+
+def test_minus_one_beside_one_class_alone_must_be_told() -> None:
+    with pytest.raises(MedaiError, match=r"'x' holds -1 and 1 alone: -1 may be a class or mean uncertain; give the target classes"):
+        _uncertain("x", ["-1", "1", ""])
+    assert _uncertain({"name": "x", "classes": ["negative", "positive"]}, ["-1", "1", ""])[1] == [True, False, False]

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from medai.core.label import Label
-from medai.task.task import UNKNOWN, Decide, Head, Loss, balanced_weights
+from medai.task.target import mixed
+from medai.task.task import UNKNOWN, Decide, Head, Loss, Target, balanced_weights
 
 BINARY = Label("effusion", "binary", ("no", "yes"))
 SECOND = Label("nodule", "binary", ("no", "yes"))
@@ -57,12 +59,41 @@ def test_an_unknown_label_takes_no_part_in_the_loss() -> None:
 
 def test_parts_of_a_batch_add_up_to_the_loss_of_the_whole() -> None:
     weights = [torch.tensor([0.5, 2.0]), torch.tensor([1.0, 2.0, 3.0])]
-    loss = Loss([BINARY, CLASSES], 0.1, weights)
+    loss = Loss([BINARY, CLASSES], label_smoothing=0.1, class_weights=weights)
     logit = torch.randn(10, 4)
     target = torch.stack([torch.randint(-1, 2, (10,)), torch.randint(-1, 3, (10,))], 1)
     denominators = loss.denominators(target)
     parts = loss(logit[:3], target[:3], denominators) + loss(logit[3:], target[3:], denominators)
-    assert torch.allclose(parts, loss(logit, target, denominators))
+    assert float(parts) == pytest.approx(float(loss(logit, target, denominators)), abs=1e-6)
+    assert torch.allclose(loss.denominators_of(loss.sums(target[:3]) + loss.sums(target[3:])), denominators)
+
+
+def test_the_loss_of_a_mixture_is_the_sum_of_its_shares() -> None:
+    loss = Loss([BINARY, CLASSES])
+    logit, share = torch.randn(10, 4), torch.rand(10)
+    first = torch.stack([torch.randint(0, 2, (10,)), torch.randint(0, 3, (10,))], 1)
+    second = torch.stack([torch.randint(0, 2, (10,)), torch.randint(0, 3, (10,))], 1)
+    soft = share * first[:, 0] + (1 - share) * second[:, 0]
+    ways = share[:, None] * one_hot(first[:, 1], 3) + (1 - share[:, None]) * one_hot(second[:, 1], 3)
+    expected = (binary_cross_entropy_with_logits(logit[:, 0], soft) + cross_entropy(logit[:, 1:], ways)) / 2
+    both = mixed([Target(first)], [Target(second)], share)
+    assert float(loss(logit, both, loss.denominators(both))) == pytest.approx(float(expected), rel=1e-6)
+    whole = mixed([Target(first)], [Target(second)], torch.ones(10))
+    assert torch.equal(loss(logit, whole, loss.denominators(whole)), loss(logit, first, loss.denominators(first)))
+
+
+def test_an_unknown_partner_leaves_the_known_share_alone() -> None:
+    loss = Loss([BINARY], class_weights=[torch.tensor([1.0, 3.0])])
+    both = mixed([Target(torch.tensor([[1], [0]]))], [Target(torch.tensor([[UNKNOWN], [1]]))], torch.tensor([0.25, 0.5]))
+    assert loss.denominators(both).tolist() == [0.25 * 3 + 0.5 * 1 + 0.5 * 3]
+    value = loss(torch.tensor([[0.2], [0.7]]), both, loss.denominators(both))
+    expected = (0.75 * np.log1p(np.exp(-0.2)) + 0.5 * np.log1p(np.exp(0.7)) + 1.5 * np.log1p(np.exp(-0.7))) / 2.75
+    assert float(value) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_loss_of_half_precision_logits_is_computed_in_single_precision() -> None:
+    loss, target = Loss([CLASSES]), torch.tensor([[1], [2]])
+    assert loss(torch.randn(2, 3).bfloat16(), target, loss.denominators(target)).dtype == torch.float32
 
 
 def test_a_batch_without_any_known_label_has_a_loss_of_zero() -> None:
