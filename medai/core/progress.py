@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_DRAWINGS = 0.1
 _quiet = False
 
 
@@ -75,14 +76,29 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Progress]:
         rich_progress.TextColumn("{task.fields[note]}"),
     ]
     with rich_progress.Progress(*columns, console=Console(stderr=True)) as bars:
-        yield _RichBar(bars, bars.add_task(description, total=total, rate="", note=""), unit)
+        bar = _RichBar(bars, bars.add_task(description, total=total, rate="", note=""), unit)
+        yield bar
+        bar.close()
 
 
 class _RichBar:
     def __init__(self, bars: Any, task: Any, unit: str) -> None:
         self._bars, self._task, self._unit = bars, task, unit
+        self._count, self._note, self._drawn = 0, "", 0.0
 
     def advance(self, count: int = 1, note: str = "") -> None:
+        self._count, self._note = self._count + count, note or self._note
+        now = time.monotonic()
+        if now - self._drawn >= SECONDS_BETWEEN_DRAWINGS:
+            self._drawn = now
+            self._draw()
+
+    def close(self) -> None:
+        """Show what was not shown yet."""
+        self._draw()
+
+    def _draw(self) -> None:
+        count, note, self._count = self._count, self._note, 0
         speed = self._bars.tasks[self._task].speed
         fields = {"rate": f"{speed:,.{0 if speed >= 10 else 1}f} {self._unit}/s" if speed else ""} | ({"note": note} if note else {})
         self._bars.update(self._task, advance=count, **fields)

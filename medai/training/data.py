@@ -1,6 +1,6 @@
 """Batches of training images: gathered whole from a view, with draws that no number of workers or ranks can change."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medai.augmentation.mix import Mix
 from medai.augmentation.pipeline import Augmentation
-from medai.core.draw import draw_seed, epoch_order, generator
+from medai.core.draw import draw_seeds, epoch_order, generator
 from medai.core.error import MedaiError
 from medai.preprocessing.intensity import intensity
 from medai.preprocessing.plan import IntensityPlan
@@ -122,16 +122,17 @@ class Images(Dataset[Batch]):
             rows = np.concatenate([rows, key.partners[part]])
             seeds = np.concatenate([seeds, self._seeds(key, "partner augmentation")[part]])
         denominators = self.loss.denominators(whole) if self.loss else torch.ones(self.target.shape[1])
-        own = torch.arange(key.part.start, key.part.stop)
-        return Batch(self._images(rows, seeds), tuple(target.take(own) for target in whole), denominators, seeds)
+        if len(key.part) < len(key.rows):
+            own = torch.arange(key.part.start, key.part.stop)
+            whole = tuple(target.take(own) for target in whole)
+        return Batch(self._images(rows, seeds), whole, denominators, seeds)
 
     def names(self, rows: Int64[np.ndarray, " n"]) -> list[str]:
         """Names of the cases of some rows."""
         return [str(self.case_ids[int(row)]) for row in rows] if len(self.case_ids) else [f"row {row}" for row in rows]
 
     def _seeds(self, key: BatchKey, stream: str) -> UInt64[np.ndarray, " n"]:
-        places = range(key.position, key.position + len(key.rows))
-        return np.array([draw_seed(self.seed, key.epoch, place, stream) for place in places], dtype=np.uint64)
+        return draw_seeds(self.seed, key.epoch, np.arange(key.position, key.position + len(key.rows)), stream)
 
     def _mixture(self, key: BatchKey, seeds: UInt64[np.ndarray, " n"]) -> tuple[Target, ...]:
         own = self._targets(key.rows)
@@ -229,8 +230,8 @@ class EpochBatches(Sampler[BatchKey]):
 
     def _partners(self, order: Int64[np.ndarray, " n"], position: int) -> Int64[np.ndarray, " n"]:
         """A case of the same epoch for each of a batch, so that it does not depend on what else is in the batch."""
-        drawn = [draw_seed(self.seed, self.epoch, position + place, "partner") % len(order) for place in range(self.batch_size)]
-        return order[np.array(drawn, dtype=np.int64)]
+        drawn = draw_seeds(self.seed, self.epoch, np.arange(position, position + self.batch_size), "partner")
+        return order[(drawn % np.uint64(len(order))).astype(np.int64)]
 
 
 @dataclass
@@ -254,13 +255,27 @@ class OrderedBatches(Sampler[BatchKey]):
             yield BatchKey(0, start, rows, range(len(rows)))
 
 
-def loader(images: Images, batches: EpochBatches | OrderedBatches, workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """A loader whose items are whole batches; its workers live as long as it does."""
+def loader(images: Images, batches: EpochBatches | OrderedBatches, workers: int, pin_memory: bool) -> Iterable[Batch]:
+    """A loader whose items are whole batches; its workers live as long as it does. Without workers it is a plain loop."""
+    if not workers and not pin_memory:
+        return _Direct(images, batches)
     return DataLoader(
         images, batch_size=None, sampler=batches, num_workers=workers, persistent_workers=workers > 0, pin_memory=pin_memory,
         prefetch_factor=4 if workers else None, worker_init_fn=_single_thread,
         collate_fn=_same,  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Direct:
+    images: Images
+    batches: EpochBatches | OrderedBatches
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self.images[key] for key in self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
 
 
 def _single_thread(_: int) -> None:

@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from medai.core.draw import draw_seed
 from medai.core.error import MedaiError
@@ -133,7 +132,7 @@ class Fit:
                     break
         return True
 
-    def predict(self, classifier: Classifier, batches: DataLoader[Batch], prepare: Prepare) -> Float[np.ndarray, "N P"]:
+    def predict(self, classifier: Classifier, batches: Iterable[Batch], prepare: Prepare) -> Float[np.ndarray, "N P"]:
         """Logits of a split as the shipped model computes them, in the stored order; on the first rank, elsewhere empty."""
         classifier.eval()
         with torch.inference_mode(), self._precision.autocast():

@@ -4,14 +4,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from medai.augmentation.batched import BatchedAugmentation, covers
+from medai.augmentation.batched import BatchedAugmentation, not_covered
 from medai.augmentation.mix import Mix
 from medai.augmentation.pipeline import Augmentation
+from medai.core.progress import say
 from medai.preprocessing.intensity import intensity
 from medai.preprocessing.plan import IntensityPlan
 from medai.store.view import Encoding
 from medai.training.data import Batch
 from medai.training.settings import AugmentationSettings
+
+CACHED_PIXELS = 2**17  # half a megabyte of float32
 
 
 def choose_augmentation(
@@ -28,7 +31,10 @@ def choose_augmentation(
     """
     if not settings.transforms:
         return None, None
-    if settings.engine == "monai" or (settings.engine == "auto" and not covers(settings.transforms)):
+    unknown = not_covered(settings.transforms)
+    if settings.engine == "monai" or (settings.engine == "auto" and unknown):
+        if unknown and settings.engine == "auto":
+            say(f"The augmentation runs in the worker processes, image by image: there is no batched {unknown}")
         single = Augmentation(settings.transforms)
         single.check(shape)
         return single, None
@@ -60,13 +66,24 @@ class Prepare:
         """The network's input."""
         images = batch.images
         if not images.is_floating_point():
-            images = self.intensity(decode(images, self.encoding))
+            images = self._values(images)
         if self.augmentation is not None:
             images = self.augmentation(images, batch.seeds)
         count = len(batch)
         if self.mix is not None and len(images) > count:
             images, _ = self.mix(images[:count], images[count:], batch.seeds[:count])
         return images.contiguous(memory_format=self.format)
+
+
+    def _values(self, stored: Tensor) -> Float[Tensor, "m C H W"]:
+        """Decode and map the intensity; on a processor some images at a time, so that they stay in its cache."""
+        count = max(1, CACHED_PIXELS // stored[0].numel())
+        if stored.device.type != "cpu" or len(stored) <= count:
+            return self.intensity(decode(stored, self.encoding))
+        values = torch.empty(stored.shape, dtype=torch.float32)
+        for start in range(0, len(stored), count):
+            values[start : start + count] = self.intensity(decode(stored[start : start + count], self.encoding))
+        return values
 
 
 def decode(stored: Tensor, encoding: Encoding) -> Float[Tensor, "n C H W"]:

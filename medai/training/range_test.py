@@ -191,9 +191,11 @@ def figure(test: RangeTest) -> str:
     shown = np.flatnonzero(smoothed > high)
     end = next((int(place) for place in shown if place > lowest), len(x))
     plot.line(x[:end], smoothed[:end], "curve")
-    for rate, words, height in ((test.steepest, "falls fastest", 10.0), (test.slowing, "95 % of the fall", 26.0)):
-        plot.line([math.log10(rate)] * 2, [low, high], "threshold")
-        plot.note(math.log10(rate), high, f"{rate:.1e} {words}", shift=(6.0, height))
+    for rate, words, height, from_here in ((test.steepest, "falls fastest", 10.0, 0.3), (test.slowing, "95 % of the fall", 26.0, 0.65)):
+        place = math.log10(rate)
+        left = (place - ends[0]) / (ends[1] - ends[0]) > from_here  # the words stand where there is room
+        plot.line([place, place], [low, high], "threshold")
+        plot.note(place, high, f"{rate:.1e} {words}", anchor="end" if left else "start", shift=(-6.0 if left else 6.0, height))
     drawing = plot.svg(f"{test.words}.")
     head, _, rest = drawing.partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{rest}\n'
