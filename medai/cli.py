@@ -7,6 +7,7 @@ MEDAI_DEBUG=1 shows where it came from.
 import argparse
 import os
 import shlex
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,9 @@ medai {medai.__version__}: train, evaluate and ship imaging-diagnosis models
   medai ingest    key=value …        fill a cohort from DICOM files, pictures, an npz file or the phantom
   medai train     key=value …        train a network (-m runs several)
   medai sweep     key=choice(…) …    search settings by validation, with Optuna
+  medai plan      COHORT key=value … the recipe of model=auto for a cohort, and why each choice was made
+  medai range-test key=value …       which learning rates a training takes, in a hundred steps
+  medai bench     train key=value …  where the time of a training goes, and what to set
   medai ensemble  RUN RUN …          several runs, or the folds of a cross-validation, as one model
   medai evaluate  key=value …        score a run, a checkpoint, a package or a table of predictions
   medai export    candidate=RUN …    write the package: one ONNX graph, its contract and its vectors
@@ -40,6 +44,29 @@ medai {medai.__version__}: train, evaluate and ship imaging-diagnosis models
 
   medai COMMAND --help               its settings and examples
 """
+RANGE_TEST = """\
+usage: medai range-test [key=value …]
+
+Train for a hundred steps with a growing learning rate, with the settings of medai train, and say where the loss falls fastest
+and where it slows. The figure is written into the run's folder.
+
+  medai range-test dataset=phantom model=resnet18 training.batch_size=64"""
+SOME_REFUSED = 3  # exit code of medai predict
+BENCH = """\
+usage: medai bench input|model|train [key=value …] [--seconds N] [--json] [--output FILE]
+
+Measure a training with the settings of medai train, in under a minute and without leaving a run:
+
+  input     the loader: gather, draws, intensity and augmentation, each alone; images/s by number of workers
+  model     the network on synthetic tensors: forward, backward, optimiser
+  train     both, and the training itself; the stall ratio is the share of the time in which the network waits for images
+
+  --seconds N     about how long it measures (36)
+  --json          print JSON in place of the table
+  --output FILE   write the JSON to a file, too
+
+  medai bench train experiment=quick
+  medai bench input dataset=folder dataset.path=images augmentation=standard workers=4"""
 TRAIN_MODULES = {"torch", "monai", "mlflow", "lightning_fabric", "onnx", "onnxscript", "onnx_ir", "safetensors"}
 PLAIN_MODULES = {"hydra", "omegaconf", "yaml", "antlr4", "polars", "blosc2", "scipy", "statsmodels", "matplotlib", "jinja2", "rich"}
 
@@ -104,10 +131,11 @@ def train(settings: "TrainSettings") -> Path:
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # else torch's idle threads spin and starve the worker processes (by 20 % on 2 cores)
+    from medai.planning.auto import planned
     from medai.tracking.run import tracking_uri
     from medai.training.train import train as fit
 
-    run = fit(settings)
+    run = fit(planned(settings))
     if int(os.environ.get("RANK", "0")):  # of several ranks the first speaks and exports
         return run
     package = export_run(run, settings) if settings.export else None
@@ -218,11 +246,12 @@ def _predict(arguments: list[str]) -> int:
     parser = _Parser(
         prog="medai predict",
         description="Probability and decision for images. Of several files, the refused are listed at the end with their reasons.",
+        epilog="Exit code: 0 where every file was accepted, 3 where some were refused, 2 where all were, or where the package is at fault.",
     )
     parser.add_argument("package", help="the package: a folder or a zip file")
     parser.add_argument("files", nargs="+", metavar="file", help="DICOM, PNG, JPEG, TIFF, BMP or npy")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--json", action="store_true", help="print JSON: a list; of several files an object of predictions and refused")
     form.add_argument("--csv", action="store_true", help="print CSV: file, probability.<label>, decision.<label>")
     chosen = parser.parse_args(arguments)
     from medai.device.package import Package
@@ -237,19 +266,30 @@ def _predict(arguments: list[str]) -> int:
             if len(chosen.files) == 1:
                 raise
             refused.append((file, refusal))
-    print(_predictions(predictions, package.columns, "json" if chosen.json else "csv" if chosen.csv else "table"))
+    if chosen.json and len(chosen.files) > 1:
+        print(_json({"predictions": [each.to_dict() for each in predictions], "refused": [_reason(*each) for each in refused]}))
+    else:
+        print(_predictions(predictions, package.columns, "json" if chosen.json else "csv" if chosen.csv else "table"))
     if refused:
         say(f"medai: {len(refused)} of {len(chosen.files)} files were refused:")
         for file, reason in refused:
             say(f"  {reason.code:<22} {reason.message if file in reason.message else f'{file}: {reason.message}'}")
-    return 0 if predictions else 2
+    return 0 if not refused else SOME_REFUSED if predictions else 2
+
+
+def _reason(file: str, refusal: Refusal) -> dict[str, str]:
+    return {"path": file, "code": refusal.code, "message": refusal.message}
+
+
+def _json(value: object) -> str:
+    import json
+
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _predictions(predictions: "Sequence[FilePrediction]", columns: Sequence[str], form: str) -> str:
     if form == "json":
-        import json
-
-        return json.dumps([prediction.to_dict() for prediction in predictions], indent=2, ensure_ascii=False)
+        return _json([prediction.to_dict() for prediction in predictions])
     if form == "table":
         return "\n".join(_answer(prediction) for prediction in predictions)
     import csv
@@ -291,6 +331,88 @@ def _ensemble(arguments: list[str]) -> int:
     return 0
 
 
+def _plan(arguments: list[str]) -> int:
+    parser = _Parser(
+        prog="medai plan",
+        description="The recipe of model=auto for a cohort, and why each choice was made. Settings as of medai train are kept as given, "
+        "e.g. model.budget_minutes=20 preprocessing.height=128; nothing of the test part is read.",
+    )
+    parser.add_argument("cohort", type=Path, help="the cohort: a folder that medai ingest has filled")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings to keep, as of medai train")
+    parser.add_argument("--output", type=Path, help="write plan.yaml, plan.json and the range test's figure into this folder")
+    parser.add_argument("-cd", "--config-dir", help="join your own tree of configurations")
+    chosen = parser.parse_intermixed_args(arguments)
+    from medai.cohort.cohort import Cohort
+    from medai.config import settings
+
+    cohort, joined = Cohort.open(chosen.cohort), ["--config-dir", chosen.config_dir] if chosen.config_dir else []
+    filled_in = settings("train", ["model=auto", *chosen.settings, *joined])
+    from medai.planning.auto import plan_for
+    from medai.planning.write import table, write_plan
+
+    plan = plan_for(cohort, filled_in)
+    print(table(plan, shutil.get_terminal_size((140, 24)).columns))
+    if chosen.output:
+        written = write_plan(plan, chosen.output)
+        _conclude({"plan": written}, [f"medai train model=auto {_setting('model.plan', written)} dataset=…"])
+    return 0
+
+
+def _range_test(arguments: list[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(RANGE_TEST)
+        return 0
+    from medai.config import run
+
+    run("train", arguments, _test_rates)
+    return 0
+
+
+def _test_rates(settings: "TrainSettings") -> None:
+    from medai.planning.auto import planned
+    from medai.training.range_test import record_range_test
+
+    folder, found = record_range_test(planned(settings))
+    for name, value in (("falls fastest", found.steepest), ("has slowed", found.slowing), ("is lowest", found.lowest)):
+        print(f"the loss {name:<14} at a learning rate of {value:.1e}")
+    rate = found.suggestion(settings.training.schedule)
+    _conclude({"figure": folder / "range_test.svg"}, [f"medai train training.optimizer.lr={rate:.1e} …"])
+
+
+def _bench(arguments: list[str]) -> int:
+    parser = _Parser(prog="medai bench", add_help=False, allow_abbrev=False)
+    parser.add_argument("part", choices=["input", "model", "train"])
+    parser.add_argument("--seconds", type=float, default=36.0)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--output", type=Path)
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(BENCH)
+        return 0
+    chosen, rest = parser.parse_known_args(arguments)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a training
+    from medai.config import run
+
+    def measure(settings: "TrainSettings") -> None:
+        from medai.bench.bench import bench, record
+        from medai.planning.auto import planned
+
+        settings = planned(settings)
+        report = bench(chosen.part, settings, chosen.seconds)
+        if chosen.output:
+            from medai.core.file import write_json
+
+            write_json(chosen.output, record(report, settings))
+        if chosen.json:
+            import json
+
+            print(json.dumps(record(report, settings), indent=2, ensure_ascii=False))
+        else:
+            print(report.text())
+
+    run("train", rest, measure)
+    return 0
+
+
 def _info(arguments: list[str]) -> int:
     parser = _Parser(prog="medai info", description="This machine and its packages; or what a cohort, a run or a package is.")
     parser.add_argument("path", nargs="?", type=Path, help="a cohort, run, checkpoint or package")
@@ -304,7 +426,15 @@ def _info(arguments: list[str]) -> int:
 
 
 COMPOSED: dict[str, Callable[[Any], object]] = {"ingest": ingest, "train": train, "sweep": sweep, "evaluate": evaluate, "export": export}
-PLAIN: dict[str, Callable[[list[str]], int]] = {"verify": _verify, "predict": _predict, "ensemble": _ensemble, "info": _info}
+PLAIN: dict[str, Callable[[list[str]], int]] = {
+    "plan": _plan,
+    "range-test": _range_test,
+    "bench": _bench,
+    "ensemble": _ensemble,
+    "verify": _verify,
+    "predict": _predict,
+    "info": _info,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

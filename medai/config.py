@@ -40,6 +40,7 @@ from medai.launcher.settings import LauncherCommand, LauncherSettings
 from medai.launcher.submit import launch
 from medai.manual import manual, opening_comment
 from medai.override import quote, to_override
+from medai.planning.option import AUTO
 from medai.sweep.settings import SweepCommand
 from medai.sweep.space import SweepPlan
 from medai.training.settings import TrainSettings
@@ -78,7 +79,8 @@ def settings(command: str, arguments: Sequence[str] = ()) -> Any:
     flags = _parse_flags(command, _split_launcher(command, arguments)[1])
     overrides = _overrides(flags)
     with _explained(command, overrides, flags.config_dir):
-        return _placed(_to_settings(compose(command, overrides, flags.config_dir)), datetime.now(), None, overrides)
+        chosen = _placed(_to_settings(compose(command, overrides, flags.config_dir)), datetime.now(), None, overrides)
+        return _left_to_plan(chosen, overrides, flags.config_dir)
 
 
 def run(command: str, arguments: Sequence[str], task: Callable[[Any], object]) -> None:
@@ -109,6 +111,7 @@ def run(command: str, arguments: Sequence[str], task: Callable[[Any], object]) -
         try:
             with _explained(command, overrides, flags.config_dir):
                 chosen = _placed(_to_settings(config), started, number, overrides)
+                chosen = _left_to_plan(chosen, HydraConfig.get().overrides.task, flags.config_dir)
             if launcher:
                 launch(launcher, _job(command, flags, chosen), Path(chosen.folder or chosen.resume) / "job")
             else:
@@ -147,7 +150,8 @@ def _job(command: str, flags: argparse.Namespace, chosen: TrainSettings) -> list
     task = HydraConfig.get().overrides.task
     if chosen.resume not in (None, "auto"):
         return [command, *_join(flags), *task]
-    places = {"folder": chosen.folder, "sweep": chosen.sweep, "name": chosen.name or (None if chosen.sweep else Path(str(chosen.folder)).name)}
+    name = None if chosen.name or chosen.sweep else Path(str(chosen.folder)).name  # else `auto` might find another unfinished run
+    places = {"folder": chosen.folder, "sweep": chosen.sweep, "name": name}
     extras = [f"{key}={quote(value)}" for key, value in places.items() if value]
     extras += [] if chosen.resume or chosen.repeat else ["resume=auto"]
     return [command, *_join(flags), *task, *extras]
@@ -181,7 +185,8 @@ def _sweep_plan(flags: argparse.Namespace, overrides: Sequence[str]) -> SweepPla
     def trial(values: Mapping[str, str]) -> TrainSettings:
         chosen = [*fixed, *(dimension.override(values[dimension.key]) for dimension in space)]
         with _explained("train", chosen, flags.config_dir):
-            return cast(TrainSettings, _placed(_to_settings(compose("train", chosen, flags.config_dir)), started, None, chosen))
+            placed = _placed(_to_settings(compose("train", chosen, flags.config_dir)), started, None, chosen)
+            return cast(TrainSettings, _left_to_plan(placed, chosen, flags.config_dir))
 
     first = {dimension.key: dimension.corners()[0] for dimension in space}
     base = trial(first)
@@ -189,7 +194,11 @@ def _sweep_plan(flags: argparse.Namespace, overrides: Sequence[str]) -> SweepPla
     name = base.name or f"{base.dataset.get('name', 'data')}_sweep_{hash_text(canonical_json(plan.identity()))[:6]}"
     for dimension in space:  # every end of the space is tried, so that no trial fails for it at night
         for text in dimension.corners()[1:]:
-            trial(first | {dimension.key: text})
+            try:
+                trial(first | {dimension.key: text})
+            except MedaiError as error:
+                hint = f"; write {dimension.key}=int(interval(…))" if "must be a whole number" in str(error) else ""
+                raise MedaiError(f"{error}{hint}") from None
     return replace(plan, folder=plan.folder / _safe(name))
 
 
@@ -217,6 +226,8 @@ def _register() -> None:
         node = OmegaConf.structured(schema)
         _thaw(node)
         store.store(f"{command}_settings", node)
+    groups = [{group: None} for group in GROUPS if group not in ("experiment", "launcher")]
+    store.store("given", {"defaults": ["command", *groups, {"experiment": None}, {"optional local": "default"}, "_self_"]})
     for path in sorted(tree("datasets").glob("*.yaml")):
         store.store(path.stem, OmegaConf.load(path), group="dataset")
 
@@ -266,6 +277,24 @@ def _placed(chosen: Any, started: datetime, number: int | None, overrides: Seque
         chosen.folder = chosen.folder or str(Path(chosen.runs) / _safe(chosen.name))
     else:
         chosen.folder = chosen.folder or str(_free(Path(chosen.runs) / _safe(f"{name}_{model}_s{chosen.seed}")))
+    return chosen
+
+
+def _left_to_plan(chosen: Any, overrides: Sequence[str], config_dir: str | None) -> Any:
+    """With `model=auto`, note which keys are given by hand and so not left to the plan.
+
+    These are the keys of the command line, of an experiment, of the machine's `local/default`, and of the options that the command
+    line or the experiment choose by name: what is composed when no group has a default.
+    """
+    if not isinstance(chosen, TrainSettings) or chosen.model.get("_target_") != AUTO:
+        return chosen
+    parts = [re.fullmatch(r"(~|\+*)([^=]+)(=.*)?", override, flags=re.DOTALL) for override in overrides]
+    named = [(match[1], match[2], match[3] or "") for match in parts if match and not match[2].startswith("hydra.")]
+    choices = [override for override, match in zip(overrides, parts, strict=True) if match and match[2].split("@")[0] in GROUPS]
+    values = [f"++{key}{value}" for mark, key, value in named if mark != "~" and key.split("@")[0] not in GROUPS]
+    composed = [key for key, _ in _flat(compose("given", [*choices, *values], config_dir))]
+    removed = [key for mark, key, _ in named if mark == "~"]
+    chosen.model["given"] = [key for key in [*composed, *removed] if not key.startswith(("dataset.", "tracking."))]
     return chosen
 
 

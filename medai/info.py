@@ -1,6 +1,6 @@
 """What `medai info` prints: facts about this machine, or about an artefact on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,22 @@ def describe(path: Path) -> dict[str, str]:
     if not path.exists():
         raise MedaiError(f"{path} does not exist; give a cohort, run, checkpoint or package")
     if (path / "cohort.json").is_file():
-        return _cohort(read_json(path / "cohort.json"))
+        return _read(path / "cohort.json", _cohort)
     if path.suffix.lower() == ".zip" or (path / "package.json").is_file():
         return _package(path)
     for folder in (path / "checkpoint", path):
         if (folder / "checkpoint.json").is_file():
-            return _checkpoint(read_json(folder / "checkpoint.json"))
+            return _read(folder / "checkpoint.json", _checkpoint)
     raise MedaiError(f"{path} is no cohort, run, checkpoint or package: it has no cohort.json, checkpoint.json or package.json")
+
+
+def _read(file: Path, facts: Callable[[Mapping[str, Any]], dict[str, str]]) -> dict[str, str]:
+    """The facts of an artefact's JSON; what lacks its keys, or holds something else under them, is damaged."""
+    try:
+        return facts(read_json(file))
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise MedaiError(f"{file} is damaged ({what}); use an untouched copy") from None
 
 
 def _cohort(meta: Mapping[str, Any]) -> dict[str, str]:
@@ -53,7 +62,7 @@ def _checkpoint(description: Mapping[str, Any]) -> dict[str, str]:
     record = description.get("record", {})
     size = description["preprocessing"]["resize"]
     facts = {
-        "network": str(description["model"].get("_target_", "")),
+        "network": _network(description["model"]),
         "input": f"{size['height']} x {size['width']} pixels, {size['channels']} channel(s)",
         "labels": _labels(description["labels"]),
         "cohort": f"{record.get('cohort', {}).get('name', '')} {str(record.get('cohort', {}).get('hash', ''))[:16]}".strip(),
@@ -61,6 +70,13 @@ def _checkpoint(description: Mapping[str, Any]) -> dict[str, str]:
     }
     facts |= {f"threshold.{key}": _value(value) for key, value in description.get("thresholds", {}).items()}
     return facts | {key: _value(record[key]) for key in ("epoch", "seed", "commit", "created") if record.get(key) not in (None, "")}
+
+
+def _network(model: Mapping[str, Any]) -> str:
+    members = model.get("members", ())
+    if members:
+        return f"ensemble of {len(members)}: {', '.join(dict.fromkeys(_network(member['model']) for member in members))}"
+    return str(model.get("_target_", ""))
 
 
 def _labels(labels: Any) -> str:

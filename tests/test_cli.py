@@ -205,7 +205,13 @@ def test_predict_prints_an_answer_for_people(package: str, capsys: pytest.Captur
 def test_predict_prints_json_and_csv_for_programs(package: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["predict", package, "a.png", "b.png", "--json"]) == 0
     answers = json.loads(capsys.readouterr().out)
-    assert [(answer["path"], answer["decision"]["stage"]) for answer in answers] == [("a.png", "severe"), ("b.png", "severe")]
+    assert [(answer["path"], answer["decision"]["stage"]) for answer in answers["predictions"]] == [
+        ("a.png", "severe"),
+        ("b.png", "severe"),
+    ]
+    assert answers["refused"] == []
+    assert cli.main(["predict", package, "a.png", "--json"]) == 0
+    assert [answer["path"] for answer in json.loads(capsys.readouterr().out)] == ["a.png"]
     assert cli.main(["predict", package, "a, b.png", "--csv"]) == 0
     head, row = capsys.readouterr().out.splitlines()
     assert head.split(",")[:2] == ["file", "probability.pneumonia"]
@@ -213,11 +219,28 @@ def test_predict_prints_json_and_csv_for_programs(package: str, capsys: pytest.C
 
 
 def test_a_bad_file_among_several_is_listed_with_its_reason_and_the_rest_go_on(package: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["predict", package, "a.png", "bad.png", "c.png"]) == 0
+    assert cli.main(["predict", package, "a.png", "bad.png", "c.png"]) == 3
     printed = capsys.readouterr()
     assert [line for line in printed.out.splitlines() if line.endswith("png")] == ["a.png", "c.png"]
     assert "1 of 3 files were refused" in printed.err
     assert "unreadable-picture     bad.png cannot be read" in printed.err
+
+
+def test_a_bad_file_among_several_stands_in_the_json_too(package: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", package, "a.png", "bad.png", "--json"]) == 3
+    answers = json.loads(capsys.readouterr().out)
+    assert [answer["path"] for answer in answers["predictions"]] == ["a.png"]
+    assert answers["refused"] == [
+        {"path": "bad.png", "code": "unreadable-picture", "message": "bad.png cannot be read as a picture (truncated)"}
+    ]
+
+
+def test_files_that_are_all_refused_are_exit_code_2(package: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", package, "bad.png", "bad too.png", "--json"]) == 2
+    assert [each["path"] for each in json.loads(capsys.readouterr().out)["refused"]] == ["bad.png", "bad too.png"]
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["predict", "--help"])
+    assert "3 where some were refused" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_bad_file_by_itself_is_one_line_and_exit_code_2(package: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,6 +266,23 @@ def test_info_tells_about_the_machine_and_about_a_checkpoint(tmp_path: Path, cap
     assert facts["input"] == "96 x 80 pixels, 1 channel(s)"
     assert facts["threshold.pneumonia"] == "0.2500"
     assert facts["cohort"] == "phantom abc"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("{}", "'preprocessing' is missing"),
+        ('{"preprocessing": {"resize": 3}, "model": {}, "labels": []}', "not subscriptable"),
+        ("[]", "no attribute"),
+    ],
+)
+def test_info_on_a_damaged_checkpoint_is_one_line(content: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "checkpoint.json").write_text(content)
+    assert cli.main(["info", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"medai: {tmp_path}/checkpoint.json is damaged (")
+    assert what in error
+    assert error.count("\n") == 1
 
 
 def test_help_and_version_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

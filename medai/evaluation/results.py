@@ -1,7 +1,7 @@
 """An evaluation on disk: `predictions.parquet`, `metrics.json` and `report.html` in one folder, written at once."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 from medai.core.file import atomic_directory
 from medai.evaluation.evaluate import Evaluation
 from medai.evaluation.report.context import CohortSummary, ReportContext
+from medai.evaluation.report.overlay import Explanation
 from medai.evaluation.report.report import write_report
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class PixelStore(Protocol):
         """Native pixels of one case."""
 
 
+Explainer = Callable[[Shaped[np.ndarray, "C H W"], str, int], Explanation | None]
+"""Explains native pixels for a label's class (pixels, name of the label, index of the class); None where it cannot."""
+
+
 def write_results(
     folder: Path,
     evaluation: Evaluation,
@@ -32,6 +37,7 @@ def write_results(
     pixels: PixelStore | None = None,
     cases: pl.DataFrame | None = None,
     origin: Mapping[str, Any] | None = None,
+    explainer: Explainer | None = None,
 ) -> None:
     """Write an evaluation in place of an older one.
 
@@ -42,17 +48,22 @@ def write_results(
         pixels: Reads the pictures of the gallery; None leaves it without pictures.
         cases: Where they lie: `case_id`, `shard`, `offset`, `length`.
         origin: What was scored on what, for `metrics.json`.
+        explainer: Makes the gallery's maps; None leaves it without maps.
     """
     places = None if cases is None else {row[0]: row[1:] for row in cases.select("case_id", "shard", "offset", "length").iter_rows()}
 
     def image(case_id: str) -> Shaped[np.ndarray, "C H W"] | None:
         return pixels.read(*places[case_id]) if pixels is not None and places is not None and case_id in places else None
 
+    def explain(case_id: str, label: str, index: int) -> Explanation | None:
+        native = image(case_id)
+        return explainer(native, label, index) if explainer is not None and native is not None else None
+
     with atomic_directory(folder, replaces="metrics.json") as temporary:
         evaluation.table.write_parquet(temporary / "predictions.parquet")
         text = json.dumps(evaluation.metrics | dict(origin or {}), indent=2, ensure_ascii=False, allow_nan=False)
         (temporary / "metrics.json").write_text(text + "\n", encoding="utf-8")
-        write_report(temporary / "report.html", evaluation, context, image)
+        write_report(temporary / "report.html", evaluation, context, image, explain if explainer else None)
 
 
 def cohort_summary(cohort: "Cohort", split: str, analysed: pl.DataFrame) -> CohortSummary:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Shaped
 
 from medai.cohort.cohort import Cohort
 from medai.cohort.find import find_cohort
+from medai.cohort.fold import validation_cases
 from medai.core.environment import versions
 from medai.core.error import MedaiError
 from medai.core.file import read_json
@@ -44,7 +45,7 @@ def export_candidate(settings: ExportSettings) -> Path:
     checkpoint = Checkpoint.load(source)
     recorded = checkpoint.record["cohort"]
     cohort = find_cohort(recorded["hash"], recorded["name"], recorded.get("path"), Path(settings.cohorts))
-    cases = cohort.select("validation")
+    cases = validation_cases(cohort, checkpoint.record)
     output = Path(settings.output) if settings.output else source / "package"
     say(f"Exporting {source}: ONNX graph, then parity on {len(cases)} validation images")
     result = export_package(
@@ -75,12 +76,13 @@ def _package_input(settings: ExportSettings, source: Path, checkpoint: Checkpoin
         thresholds=checkpoint.thresholds,
         threshold_source=threshold_source(frozen, cohort.name),
         calibration=record.get("calibration", {}) | {"temperatures": checkpoint.temperatures},
-        preprocessing=checkpoint.plan.to_dict() | {"flip_average": checkpoint.flip_average},
+        preprocessing=checkpoint.plan.to_dict() | {"test_time": list(checkpoint.variants)},
         hashes={"cohort": cohort.hash, "checkpoint": checkpoint.hash, "code": record.get("commit", "")},
         versions=versions(),
         intended_use=settings.intended_use or INTENDED_USE,
         measured=_measured(source, checkpoint),
-        data={key: cohort.meta.get(key) for key in ("name", "description", "licence", "url", "counts") if cohort.meta.get(key)},
+        data={key: cohort.meta.get(key) for key in ("name", "description", "licence", "url", "counts") if cohort.meta.get(key)}
+        | {"seen": "development" if checkpoint.cross_validated else "train"},
     )
 
 

@@ -38,6 +38,7 @@ class Candidate(Protocol):
         threshold_source: Where the thresholds come from.
         intended_use: One or two sentences, or nothing.
         facts: More facts for people.
+        seen: What it may have been trained on of its own cohort: ``"train"``, or all of ``"development"`` (a cross-validation).
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Candidate(Protocol):
     threshold_source: str
     intended_use: str
     facts: dict[str, str]
+    seen: str
 
     def prepare(self, pixels: Shaped[np.ndarray, "C H W"]) -> Float32[np.ndarray, "C H W"]:
         """Bring one image to the model's channels.
@@ -102,9 +104,10 @@ class CheckpointCandidate:
         self.cohort = (str(cohort.get("hash", "")), str(cohort.get("name", "")), cohort.get("path"))
         self.threshold_source = threshold_source(thresholds, self.cohort[1])
         self.facts = {"Code": str(checkpoint.record.get("commit", ""))[:16]}
+        self.seen = "development" if checkpoint.cross_validated else "train"
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cudnn.allow_tf32 = False  # thresholds were frozen in 32 bits
-        self._predictor = checkpoint.predictor().to(self._device)
+        self.predictor = checkpoint.predictor().to(self._device)
 
     def prepare(self, pixels: Shaped[np.ndarray, "C H W"]) -> Float32[np.ndarray, "C H W"]:
         return pixels.astype(np.float32)  # the network's first step brings any channels to its own
@@ -113,7 +116,7 @@ class CheckpointCandidate:
         import torch
 
         with torch.inference_mode():
-            outputs = self._predictor(torch.from_numpy(pixels).to(self._device))
+            outputs = self.predictor(torch.from_numpy(pixels).to(self._device))
         probability, logit, decision = (output.cpu().numpy() for output in outputs)
         return Outputs(probability, logit, decision)
 
@@ -130,6 +133,7 @@ class PackageCandidate:
         self.cohort: tuple[str, str, str | None] = (str(record["hashes"].get("cohort", "")), str(record["data"].get("name", "")), None)
         self.threshold_source, self.intended_use = str(record["threshold_source"]), str(record["intended_use"])
         self.facts = {"Name": str(record["name"]), "Checkpoint": str(record["hashes"].get("checkpoint", ""))[:16]}
+        self.seen = str(record["data"].get("seen", "train"))
         self._package = package
 
     def prepare(self, pixels: Shaped[np.ndarray, "C H W"]) -> Float32[np.ndarray, "C H W"]:

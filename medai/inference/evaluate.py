@@ -16,9 +16,9 @@ from medai.core.progress import say
 from medai.evaluation.evaluate import evaluate
 from medai.evaluation.predictions import predictions_table
 from medai.evaluation.report.context import CohortSummary, ReportContext
-from medai.evaluation.results import cohort_summary, write_results
+from medai.evaluation.results import Explainer, cohort_summary, write_results
 from medai.evaluation.table import infer_labels, read_predictions
-from medai.inference.candidate import Candidate, open_candidate
+from medai.inference.candidate import Candidate, CheckpointCandidate, open_candidate
 from medai.inference.predict import predict_cases
 from medai.inference.settings import EvaluateSettings
 from medai.ingest.ingest import ingest
@@ -45,12 +45,15 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
     cases = cohort.select(settings.split)
     if cases.is_empty():
         raise MedaiError(f"cohort {cohort.path} has no {settings.split} cases; choose another split=… or dataset=…")
+    folder = Path(settings.output) if settings.output else _folder(candidate, cohort, settings.split)
+    _check_output(folder)
     notes = _check_unseen(settings, candidate, cohort, cases)
     looks = _looks(cohort) if settings.split == "test" else None
     predicted = predict_cases(candidate, cohort, cases)
     thresholds = candidate.thresholds | _known(settings.thresholds, candidate.labels)
     table = predictions_table(predicted.cases, candidate.labels, predicted.outputs.probability, predicted.outputs.logit)
     evaluation = evaluate(table, candidate.labels, thresholds, seed=settings.seed, replicates=settings.replicates)
+    explainer, maps = _explainer(settings, candidate)
     context = ReportContext(
         title=settings.title or f"{_title(settings.split)} of {cohort.name}",
         cohort=cohort_summary(cohort, settings.split, predicted.cases),
@@ -62,8 +65,8 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
         notes=[*notes, *_notes(predicted.refused, cohort)],
+        **maps,
     )
-    folder = Path(settings.output) if settings.output else _folder(candidate, cohort, settings.split)
     origin = {
         "candidate": {"kind": candidate.kind, "hash": candidate.hash},
         "cohort": {"name": cohort.name, "hash": cohort.hash},
@@ -71,12 +74,14 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
         "refused": predicted.refused,
         "looks_at_test": context.looks_at_test,
     }
-    write_results(folder, evaluation, context, NativePixels(cohort.path), predicted.cases, origin)
+    write_results(folder, evaluation, context, NativePixels(cohort.path), predicted.cases, origin, explainer)
     say(evaluation.headline)
     return folder
 
 
 def _evaluate_table(settings: EvaluateSettings, path: Path) -> Path:
+    folder = Path(settings.output) if settings.output else path.with_name(f"{path.stem}-evaluation")
+    _check_output(folder)
     table = read_predictions(path)
     labels = infer_labels(table)
     binary = [label.name for label in labels if label.kind == "binary"]
@@ -91,6 +96,7 @@ def _evaluate_table(settings: EvaluateSettings, path: Path) -> Path:
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
         notes=("The scores came as a table: how they were made is not known to this program.",),
+        maps_note="" if settings.saliency == "none" else "No saliency maps: a table of predictions holds no network.",
     )
     folder = Path(settings.output) if settings.output else path.with_name(f"{path.stem}-evaluation")
     write_results(folder, evaluation, context)
@@ -118,13 +124,13 @@ def _check_unseen(settings: EvaluateSettings, candidate: Candidate, cohort: Coho
         What the report has to say of it.
     """
     if settings.dataset is None:
-        return []  # the model's own cohort: the ingest kept its splits apart
+        return _check_split(settings, candidate)
     try:
         own = find_cohort(*candidate.cohort, Path(settings.cohorts))
     except MedaiError:
         return ["The cohort of the model's development is not here: whether it has seen some of these images was not checked."]
     if own.hash == cohort.hash:
-        return []  # the same splits
+        return _check_split(settings, candidate)
     if own.meta.get("public") != cohort.meta.get("public") or own.meta.get("key_identity") != cohort.meta.get("key_identity"):
         unchecked = "Whether the model has seen some of these images was not checked: the two cohorts were keyed in different ways."
         say(unchecked)
@@ -137,6 +143,16 @@ def _check_unseen(settings: EvaluateSettings, candidate: Candidate, cohort: Coho
     return [f"{seen} of these images were in the development set of the model: the figures are too good."] if seen else []
 
 
+def _check_split(settings: EvaluateSettings, candidate: Candidate) -> list[str]:
+    """On a model's own cohort the ingest kept the splits apart; but a cross-validation trains on validation cases, too."""
+    if settings.split != "validation" or candidate.seen == "train":
+        return []
+    if SEEN not in settings.allow:
+        what = f"{candidate.path} comes from a cross-validation, which trained on validation cases too, so the figures would be too good"
+        raise MedaiError(f"{what}; those on held-out cases are in the run's validation/, or override with allow=[{SEEN}]")
+    return ["The model was trained on validation cases too, in a cross-validation: the figures are too good."]
+
+
 def _check_labels(candidate: Candidate, cohort: Cohort) -> None:
     known = {label.name: label for label in cohort.labels}
     for label in candidate.labels:
@@ -147,6 +163,26 @@ def _check_labels(candidate: Candidate, cohort: Cohort) -> None:
         if known[label.name].classes != label.classes:
             classes = f"{list(label.classes)} in the model, {list(known[label.name].classes)} in the cohort"
             raise MedaiError(f"label {label.name!r} has other classes: {classes}; map them with dataset.targets")
+
+
+def _explainer(settings: EvaluateSettings, candidate: Candidate) -> tuple[Explainer | None, dict[str, str]]:
+    """What makes the gallery's maps, and what the report says of them. Torch is there only with a checkpoint."""
+    if settings.saliency == "none":
+        return None, {}
+    if not isinstance(candidate, CheckpointCandidate):
+        return None, {"maps_note": f"No saliency maps: a {candidate.kind} gives no gradients; evaluate the run to see them."}
+    from medai.interpretation.explain import explainer_of
+
+    explainer, note = explainer_of(candidate.predictor, settings.saliency)
+    if note:
+        say(note)
+    return explainer, {"maps": explainer.method if explainer else "", "maps_note": note}
+
+
+def _check_output(folder: Path) -> None:
+    """Refuse a folder that the results cannot replace before the work, and not after it."""
+    if folder.exists() and not (folder.is_dir() and ((folder / "metrics.json").is_file() or not any(folder.iterdir()))):
+        raise MedaiError(f"{folder.resolve()} exists already and holds other things; remove it or choose another output=…")
 
 
 def _known(thresholds: Mapping[str, float], labels: tuple[Label, ...]) -> dict[str, float]:

@@ -6,6 +6,7 @@ from typing import Any
 from medai.core.error import MedaiError
 
 SPLITS = ("train", "validation", "test")
+SALIENCY = ("gradcam", "integrated_gradients", "none")
 
 
 @dataclass
@@ -26,6 +27,8 @@ class EvaluateSettings:
         workers: Processes that ingest files.
         title: Title of the report; null names the candidate and the data set.
         allow: Hard stops to override, by name; recorded with the results.
+        saliency: Maps of the gallery, of what the network looked at: ``gradcam``, ``integrated_gradients`` (finer, and far
+            slower) or ``none``. They need the network, so a package and a table get none.
     """
 
     candidate: str | None = None
@@ -41,6 +44,7 @@ class EvaluateSettings:
     workers: int = 2
     title: str | None = None
     allow: list[str] = field(default_factory=list)
+    saliency: str = "gradcam"
 
     def __post_init__(self) -> None:
         if (self.candidate is None) == (self.predictions is None):
@@ -50,6 +54,8 @@ class EvaluateSettings:
             raise MedaiError("predictions= already holds the targets; leave dataset= out")
         if self.split not in SPLITS:
             raise MedaiError(f"split is {self.split!r}; allowed: {', '.join(SPLITS)}")
+        if self.saliency not in SALIENCY:
+            raise MedaiError(f"saliency is {self.saliency!r}; allowed: {', '.join(SALIENCY)}")
         if self.replicates < 1:
             raise MedaiError(f"replicates is {self.replicates}; it must be at least 1")
         for label, value in self.thresholds.items():

@@ -3,6 +3,9 @@
 Each takes ``in_channels``, ``out_channels`` and the input's ``height`` and ``width`` in pixels, and gives a module
 (N, in_channels, height, width) -> (N, out_channels). A network of your own is named by its class and is called with
 ``in_channels`` and ``out_channels``, and with ``height`` and ``width`` where its signature has them.
+
+``normalise`` maps the input from [0, 1] to what published weights expect: ``imagenet``, ``symmetric`` or ``none``
+(`medai.model.normalise`).
 """
 
 import inspect
@@ -14,6 +17,8 @@ from torch import nn
 
 from medai.core.error import MedaiError
 from medai.core.target import build, locate
+from medai.model.efficientnet_lite import EfficientNetLite0
+from medai.model.normalise import normalised
 from medai.model.residual import ResidualSmall
 
 SMALL_IMAGE = 64  # pixels; below it a stem that divides the size by four leaves too little
@@ -29,23 +34,23 @@ def residual_small(
     return ResidualSmall(in_channels, out_channels, channels, stages, blocks, stem_stride, dropout)
 
 
-def resnet18(in_channels: int, out_channels: int, height: int, width: int) -> nn.Module:
+def resnet18(in_channels: int, out_channels: int, height: int, width: int, normalise: str = "none") -> nn.Module:
     """ResNet-18, 11 M parameters (He et al. 2016)."""
     from monai.networks.nets import resnet18 as monai_resnet18
 
     module: nn.Module = monai_resnet18(spatial_dims=2, n_input_channels=in_channels, num_classes=out_channels, **_stem(height, width))
-    return module
+    return normalised(module, normalise, in_channels)
 
 
-def resnet50(in_channels: int, out_channels: int, height: int, width: int) -> nn.Module:
+def resnet50(in_channels: int, out_channels: int, height: int, width: int, normalise: str = "none") -> nn.Module:
     """ResNet-50, 24 M parameters (He et al. 2016)."""
     from monai.networks.nets import resnet50 as monai_resnet50
 
     module: nn.Module = monai_resnet50(spatial_dims=2, n_input_channels=in_channels, num_classes=out_channels, **_stem(height, width))
-    return module
+    return normalised(module, normalise, in_channels)
 
 
-def densenet121(in_channels: int, out_channels: int, height: int, width: int, dropout: float = 0.0) -> nn.Module:
+def densenet121(in_channels: int, out_channels: int, height: int, width: int, dropout: float = 0.0, normalise: str = "none") -> nn.Module:
     """DenseNet121, 7 M parameters (Huang et al. 2017)."""
     from monai.networks.nets import DenseNet121
 
@@ -55,10 +60,10 @@ def densenet121(in_channels: int, out_channels: int, height: int, width: int, dr
         features.conv0 = nn.Conv2d(in_channels, features.conv0.out_channels, 3, 1, 1, bias=False)
         features.pool0 = nn.Identity()
         nn.init.kaiming_normal_(features.conv0.weight)
-    return module
+    return normalised(module, normalise, in_channels)
 
 
-def efficientnet_b0(in_channels: int, out_channels: int, height: int, width: int) -> nn.Module:
+def efficientnet_b0(in_channels: int, out_channels: int, height: int, width: int, normalise: str = "none") -> nn.Module:
     """EfficientNet-B0, 4 M parameters (Tan and Le 2019); for images under 64 pixels its stem keeps the size."""
     from monai.networks.nets import EfficientNetBN
 
@@ -70,12 +75,20 @@ def efficientnet_b0(in_channels: int, out_channels: int, height: int, width: int
         module._conv_stem = nn.Conv2d(in_channels, stem.out_channels, 3, 1, 1, bias=False)
         module._conv_stem_padding = nn.Identity()
         nn.init.kaiming_normal_(module._conv_stem.weight, mode="fan_out")
-    return module
+    return normalised(module, normalise, in_channels)
+
+
+def efficientnet_lite0(
+    in_channels: int, out_channels: int, height: int, width: int, dropout: float = 0.2, normalise: str = "symmetric"
+) -> nn.Module:
+    """EfficientNet-lite0, 3.4 M parameters, for pretrained weights; for images under 64 pixels its stem keeps the size."""
+    stem_stride = 1 if min(height, width) < SMALL_IMAGE else 2
+    return normalised(EfficientNetLite0(in_channels, out_channels, stem_stride, dropout), normalise, in_channels)
 
 
 def vit(
     in_channels: int, out_channels: int, height: int, width: int,
-    patch_size: int | None = None, hidden_size: int = 192, layers: int = 12, heads: int = 3, dropout: float = 0.0,
+    patch_size: int | None = None, hidden_size: int = 192, layers: int = 12, heads: int = 3, dropout: float = 0.0, normalise: str = "none",
 ) -> nn.Module:  # fmt: skip
     """Vision transformer, by default ViT-Tiny, 5.5 M parameters (Dosovitskiy et al. 2021).
 
@@ -86,7 +99,8 @@ def vit(
         if not fitting:
             raise MedaiError(f"vit cannot cut {height} x {width} pixels into patches; choose a preprocessing size that 8 divides")
         patch_size = fitting[0]
-    return _VisionTransformer(in_channels, out_channels, (height, width), patch_size, hidden_size, layers, heads, dropout)
+    module = _VisionTransformer(in_channels, out_channels, (height, width), patch_size, hidden_size, layers, heads, dropout)
+    return normalised(module, normalise, in_channels)
 
 
 class _VisionTransformer(nn.Module):
@@ -117,7 +131,7 @@ class _VisionTransformer(nn.Module):
         return self.transformer(x)[0]
 
 
-FACTORIES = (residual_small, resnet18, resnet50, densenet121, efficientnet_b0, vit)
+FACTORIES = (residual_small, resnet18, resnet50, densenet121, efficientnet_b0, efficientnet_lite0, vit)
 
 
 def is_network(target: Any) -> bool:

@@ -72,8 +72,9 @@ class Checkpoint:
         return tuple(self.model["members"]) if self.model.get("_target_") == ENSEMBLE else ()
 
     @property
-    def flip_average(self) -> bool:
-        return "mirror" in self.variants
+    def cross_validated(self) -> bool:
+        """Whether it is a fold of a cross-validation, or an ensemble of folds: then it knows cases of the cohort's validation split."""
+        return bool(self.record.get("fold")) or self.record.get("thresholds", {}).get("split") == "development"
 
     def predictor(self) -> Predictor:
         """The whole chain, ready to predict or to export."""

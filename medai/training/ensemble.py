@@ -24,18 +24,13 @@ from medai.core.environment import commit, hardware, versions
 from medai.core.error import MedaiError
 from medai.core.file import atomic_directory, write_json
 from medai.core.progress import say, track
-from medai.evaluation.evaluate import evaluate
 from medai.evaluation.headline import headline_of
-from medai.evaluation.predictions import predictions_table
-from medai.evaluation.report.context import ReportContext
-from medai.evaluation.results import cohort_summary, write_results
 from medai.ingest.view import ensure_view
-from medai.store.shard import NativePixels
 from medai.store.view import View
 from medai.task.task import UNKNOWN
 from medai.training.checkpoint import ENSEMBLE, Checkpoint
 from medai.training.predictor import Ensemble
-from medai.training.report import REPLICATES, describe, main_figures, validation_report
+from medai.training.report import main_figures, validation_report
 from medai.training.validation import freeze
 
 BATCH = 64  # images
@@ -228,28 +223,11 @@ def _freeze(
     on: dict[str, Any] = {"part": held_out.part, "split": "development" if held_out.out_of_fold else "validation"}
     on |= {"cases": len(held_out.cases), "assumed": list(frozen.assumed)}
     checkpoint.record |= {"thresholds": {"rule": rule} | on, "calibration": {"method": method} | on}
+    if held_out.out_of_fold:
+        checkpoint.record["note"] = OUT_OF_FOLD
     with torch.inference_mode():
         probability, calibrated, _ = (output.numpy() for output in checkpoint.predictor().decide(torch.from_numpy(logit)))
-    if not held_out.out_of_fold:
-        figures, checkpoint.record["validation"] = validation_report(cohort, checkpoint, probability, calibrated, folder / "validation")
-        return figures
-    checkpoint.record["note"] = OUT_OF_FOLD
-    table = predictions_table(held_out.cases, cohort.labels, probability, calibrated)
-    checkpoint.record["validation"] = _out_of_fold_report(cohort, checkpoint, table, held_out.cases, folder / "validation")
-    return main_figures(checkpoint.record["validation"])
-
-
-def _out_of_fold_report(cohort: Cohort, checkpoint: Checkpoint, table: pl.DataFrame, cases: pl.DataFrame, folder: Path) -> dict[str, Any]:
-    evaluation = evaluate(table, cohort.labels, checkpoint.thresholds, replicates=REPLICATES)
-    context = ReportContext(
-        title=f"Cross-validation on {cohort.name}",
-        cohort=cohort_summary(cohort, "development", cases),
-        model=describe(checkpoint),
-        split="development",
-        threshold_origin=f"chosen on these predictions by the rule “{checkpoint.record['thresholds']['rule']}”",
-        created=time.strftime("%Y-%m-%d %H:%M"),
-        versions=versions(),
-        notes=(OUT_OF_FOLD, *cohort.meta.get("notes", ())),
-    )  # fmt: skip
-    write_results(folder, evaluation, context, NativePixels(cohort.path), cases)
-    return evaluation.metrics
+    figures, checkpoint.record["validation"] = validation_report(
+        cohort, checkpoint, probability, calibrated, folder / "validation", held_out.cases
+    )
+    return figures

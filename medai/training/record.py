@@ -9,6 +9,7 @@ import polars as pl
 import torch
 
 from medai.cohort.cohort import Cohort
+from medai.cohort.fold import fold_record
 from medai.core.environment import commit, hardware, versions
 from medai.training.checkpoint import Checkpoint
 from medai.training.precision import choose_precision
@@ -23,6 +24,7 @@ def checkpoint_record(settings: TrainSettings, cohort: Cohort, checkpoint: Check
         "cohort": {"name": cohort.name, "hash": cohort.hash, "path": str(cohort.path.resolve()), "counts": cohort.counts},
         "input": _input_contract(cases.filter(pl.col("partition") == "development")),
         "seed": settings.seed,
+        "fold": None if settings.fold is None else fold_record(cohort, settings.fold, settings.folds, settings.seed),
         "commit": commit(),
         "versions": versions(),
         "hardware": hardware() | machine,

@@ -1,6 +1,8 @@
 """The report on the validation split: what the figures of a training rest upon."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def validation_report(
     cohort: Cohort, checkpoint: Checkpoint, probability: Float[np.ndarray, "N P"], logit: Float[np.ndarray, "N P"], folder: Path,
     cases: pl.DataFrame | None = None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Score the validation split and write table, figures and report.
+    """Score the cases that a checkpoint was frozen on and write table, figures and report.
 
     Args:
         cohort: Where the cases are from.
@@ -47,15 +49,16 @@ def validation_report(
     table = predictions_table(cases, cohort.labels, probability, logit)
     evaluation = evaluate(table, cohort.labels, checkpoint.thresholds, replicates=REPLICATES)
     explainer, maps_note = explainer_of(checkpoint.predictor(), SALIENCY, replace=False)
+    frozen, counts = checkpoint.record["thresholds"], cohort.counts
     context = ReportContext(
-        title=f"Validation of {cohort.name}",
-        cohort=cohort_summary(cohort, "validation", cases),
+        title=f"{frozen.get('part', 'validation split').capitalize()} of {cohort.name}",
+        cohort=replace(cohort_summary(cohort, "development", cases), elsewhere=counts["cases"] - counts["excluded"] - len(cases)),
         model=describe(checkpoint),
-        split="validation",
-        threshold_origin=f"chosen on this split by the rule “{checkpoint.record['thresholds']['rule']}”",
+        split=frozen["split"],
+        threshold_origin=f"chosen on these cases by the rule “{frozen['rule']}”",
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
-        notes=(OPTIMISTIC, *cohort.meta.get("notes", ())),
+        notes=(checkpoint.record.get("note", OPTIMISTIC), *cohort.meta.get("notes", ())),
         maps=explainer.method if explainer else "",
         maps_note=maps_note,
     )  # fmt: skip
@@ -67,13 +70,21 @@ def describe(checkpoint: Checkpoint) -> dict[str, str]:
     """Facts about a model, for people."""
     size, record = checkpoint.plan.resize, checkpoint.record
     return {
-        "Network": str(checkpoint.model.get("_target_", "")).rsplit(".", 1)[-1],
+        "Network": network_name(checkpoint.model),
         "Parameters": f"{record.get('parameters', 0):,}",
         "Input": f"{size.height} x {size.width} pixels, {'grey' if size.channels == 1 else 'colour'}",
         "Intensity": checkpoint.plan.intensity.method,
         "Epoch": str(record.get("epoch", "")),
         "Seed": str(record.get("seed", "")),
     }
+
+
+def network_name(model: Mapping[str, Any]) -> str:
+    """The network of a configuration node; of an ensemble, those of its members."""
+    members = model.get("members", ())
+    if members:
+        return f"ensemble of {len(members)}: {', '.join(dict.fromkeys(network_name(member['model']) for member in members))}"
+    return str(model.get("_target_", "")).rsplit(".", 1)[-1]
 
 
 def main_figures(metrics: dict[str, Any]) -> dict[str, float]:

@@ -138,13 +138,18 @@ def _train(start: Start, group: Group, started: float, watch: Watch | None) -> N
             _finish(settings, material, recorder, fit.step, facts, group.device)
 
 
-def gather(settings: TrainSettings, group: Group = ALONE) -> Material:
+def gather(settings: TrainSettings, group: Group = ALONE, cohort: Cohort | None = None) -> Material:
     """Everything that a training is made of, from its settings: cohort, view, splits, loss and network.
+
+    Args:
+        settings: Of the training.
+        group: The ranks that share each batch.
+        cohort: Where the cases are from; None fills it from the settings' data set.
 
     Raises:
         MedaiError: something is missing or does not fit.
     """
-    cohort = ingest(build_source(settings.dataset), Path(settings.cohorts), workers=settings.workers, allow=settings.allow)
+    cohort = cohort or ingest(build_source(settings.dataset), Path(settings.cohorts), workers=settings.workers, allow=settings.allow)
     if not cohort.labels:
         raise MedaiError(f"cohort {cohort.path} has no labels; name the table and its columns: dataset.labels=… dataset.targets=[…]")
     plan = _plan(settings, cohort)
@@ -211,7 +216,8 @@ def _freeze(settings: TrainSettings, material: Material, folder: Path, best: Che
     best.classifier.cpu()
     frozen = freeze(best.labels, raw, validation.target, training.calibration, training.threshold)
     best.temperatures, best.thresholds = frozen.temperatures, frozen.thresholds
-    chosen_on = {"split": "validation", "cases": len(validation), "assumed": list(frozen.assumed)}
+    part = "validation split" if settings.fold is None else f"held-out fold {settings.fold} of {settings.folds}"
+    chosen_on = {"part": part, "split": "validation", "cases": len(validation), "assumed": list(frozen.assumed)}
     best.record["thresholds"] = {"rule": training.threshold} | chosen_on
     best.record["calibration"] = {"method": training.calibration} | chosen_on
     with torch.inference_mode():
@@ -250,7 +256,8 @@ def _cases(settings: TrainSettings, cohort: Cohort, split: str) -> pl.DataFrame:
     else:
         cases = cross_validation(cohort, settings.fold, settings.folds, settings.seed).filter(pl.col("split") == split)
     if cases.is_empty():
-        raise MedaiError(f"cohort {cohort.path} has no {split} cases; give the data set a split (dataset.split.validation=0.15)")
+        advice = "give the data set a split (dataset.split.validation=0.15), or cross-validate (fold=0 folds=5)"
+        raise MedaiError(f"cohort {cohort.path} has no {split} cases; {advice}")
     return cases
 
 

@@ -7,7 +7,7 @@ from medai.core.error import MedaiError
 from medai.model.network import build_network
 
 
-@pytest.mark.parametrize("name", ["residual_small", "resnet18", "densenet121", "efficientnet_b0", "vit"])
+@pytest.mark.parametrize("name", ["residual_small", "resnet18", "densenet121", "efficientnet_b0", "efficientnet_lite0", "vit"])
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 96)])
 def test_a_network_maps_a_batch_to_its_outputs_and_learns(name: str, channels: int, size: int) -> None:
     node = {"_target_": f"medai.model.network.{name}"}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from medai.preprocessing.plan import IntensityPlan, PreprocessingPlan, ResizePla
 from medai.source.npz import NpzSource
 from medai.training.checkpoint import Checkpoint
 from medai.training.ensemble import ensemble
+from medai.training.settings import TrainSettings
+from medai.training.train import train
 
 PLAN = PreprocessingPlan(ResizePlan(28, 28, 1), IntensityPlan("window", 0, 255))
 NODE = {"_target_": "medai.model.residual.ResidualSmall", "width": 4, "stages": 1, "blocks": 1, "stem_stride": 1, "dropout": 0.0}
@@ -142,7 +145,7 @@ def test_an_ensemble_is_evaluated_described_and_exported_like_a_run(member: Make
     whole = ensemble([member("one", 1), member("two", 2)], tmp_path / "whole")
     folder = evaluate_candidate(EvaluateSettings(candidate=str(whole), cohorts=str(cohort.path.parent), replicates=20))
     assert json.loads((folder / "metrics.json").read_text())["cases"] == 24
-    assert describe(whole)["network"] == "medai.training.predictor.Ensemble"
+    assert describe(whole)["network"] == "ensemble of 2: medai.model.residual.ResidualSmall"
     package = export_candidate(ExportSettings(candidate=str(whole), cohorts=str(cohort.path.parent), workers=0))
     record = json.loads((package / "package.json").read_text())
     assert record["parity"]["decision_flips"] == 0 and record["parity"]["max_probability_difference"] <= 1e-5
@@ -211,6 +214,28 @@ def test_a_repeated_cross_validation_averages_what_held_a_case_out(member: Make,
     table = pl.read_parquet(tmp_path / "whole" / "validation" / "predictions.parquet")
     found = cases.join(table, on="case_id", how="left", maintain_order="left")["logit.other"].to_numpy()
     np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_a_cross_validation_is_trained_joined_exported_and_evaluated(settings: TrainSettings, tmp_path: Path) -> None:
+    training = replace(settings.training, epochs=2)
+    runs = [train(replace(settings, training=training, name=f"fold{fold}", fold=fold, folds=2)) for fold in (0, 1)]
+    whole = ensemble(runs, tmp_path / "whole", Path(settings.cohorts), workers=0)
+    checkpoint = Checkpoint.load(whole)
+    assert checkpoint.record["thresholds"]["cases"] == 144 and checkpoint.record["validation"]["cases"] == 144
+    assert [member["fold"]["fold"] for member in checkpoint.record["members"]] == [0, 1]
+    for candidate in (whole, runs[0]):
+        chosen = EvaluateSettings(candidate=str(candidate), cohorts=settings.cohorts, split="validation", replicates=20)
+        with pytest.raises(MedaiError, match="comes from a cross-validation, which trained on validation cases too"):
+            evaluate_candidate(chosen)
+        notes = (evaluate_candidate(replace(chosen, allow=["seen-images"])) / "report.html").read_text()
+        assert "was trained on validation cases too" in notes
+    evaluate_candidate(EvaluateSettings(candidate=str(whole), cohorts=settings.cohorts, replicates=20))
+    package = export_candidate(ExportSettings(candidate=str(whole), cohorts=settings.cohorts, workers=0))
+    record = json.loads((package / "package.json").read_text())
+    assert record["parity"]["cases"] == 144 and record["data"]["seen"] == "development"
+    assert record["threshold_source"].startswith("out-of-fold predictions of bright (144 cases)")
+    with pytest.raises(MedaiError, match="comes from a cross-validation"):
+        evaluate_candidate(EvaluateSettings(candidate=str(package), cohorts=settings.cohorts, split="validation"))
 
 
 # What is refused

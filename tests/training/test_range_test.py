@@ -103,9 +103,10 @@ def test_layers_keep_their_ratio(settings: TrainSettings) -> None:
     """With a layer decay, the swept rate is the last layer's."""
     decayed = replace(settings, training=replace(settings.training, layer_decay=0.5))
     material = gather(decayed)
-    before = {name: value.clone() for name, value in material.checkpoint.classifier.named_parameters()}
+    before = {name: value.detach().clone() for name, value in material.checkpoint.classifier.named_parameters()}
     range_test(material, decayed, steps=12)
-    moved = {name: float((value.detach() - before[name].detach()).abs().max()) for name, value in material.checkpoint.classifier.named_parameters()}
+    after = dict(material.checkpoint.classifier.named_parameters())
+    moved = {name: float((after[name].detach() - before[name]).abs().max()) for name in before}
     assert moved["network.stem.0.weight"] < 0.5 * moved["network.classifier.weight"]
 
 

@@ -44,6 +44,8 @@ class ReportContext:
         created: Date and time as text.
         versions: Software versions.
         notes: Further sentences, e.g. limitations.
+        maps: Method of the gallery's maps, ``"gradcam"`` or ``"integrated_gradients"``; empty where there are none.
+        maps_note: A sentence about them, e.g. why there are none.
     """
 
     title: str
@@ -56,3 +58,5 @@ class ReportContext:
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    maps: str = ""
+    maps_note: str = ""

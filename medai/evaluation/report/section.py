@@ -10,7 +10,7 @@ from medai.evaluation.auroc import absent_class
 from medai.evaluation.evaluate import Evaluation
 from medai.evaluation.report import plot
 from medai.evaluation.report.format import interval, number
-from medai.evaluation.report.gallery import Gallery, Images, binary_galleries, multiclass_galleries
+from medai.evaluation.report.gallery import Gallery, Pictures, binary_galleries, multiclass_galleries
 from medai.evaluation.report.sentence import spoken
 from medai.evaluation.report.svg import interval_bar, scale
 from medai.evaluation.report.text import ENGLISH as T
@@ -89,16 +89,16 @@ class Section:
     galleries: tuple[Gallery, ...]
 
 
-def section(evaluation: Evaluation, name: str, most_pictures: int, images: Images | None) -> Section:
+def section(evaluation: Evaluation, name: str, most_pictures: int, source: Pictures) -> Section:
     """The section of a label; at most so many pictures a gallery."""
     label = next(each for each in evaluation.labels if each.name == name)
     record, data = evaluation.metrics["labels"][name], label_data(evaluation.table, label)
     if label.kind == "binary":
-        panels, galleries = _binary_panels(data, record), binary_galleries(evaluation, data, most_pictures, images)
+        panels, galleries = _binary_panels(data, record), binary_galleries(evaluation, data, most_pictures, source)
         counts = record["confusion"]
         table = [[counts["true_negative"], counts["false_positive"]], [counts["false_negative"], counts["true_positive"]]]
     else:
-        panels, galleries = _multiclass_panels(data, record), multiclass_galleries(evaluation, data, 2 * most_pictures, images)
+        panels, galleries = _multiclass_panels(data, record), multiclass_galleries(evaluation, data, 2 * most_pictures, source)
         table = record["confusion"]
     forests = [] if label.kind == "binary" else [_classes_forest(record, evaluation.metrics["confidence"])]
     forests += [_group_forest(evaluation, name, column) for column, rows in evaluation.metrics["groups"].items() if len(rows) > 1]

@@ -76,11 +76,38 @@ ENGLISH: dict[str, str] = {
     "class_note": "Each class against the rest. The upright line is the mean.",
     "false_negatives": "Missed: cases with {label} that got the lowest probability",
     "false_positives": "False alarms: cases without {label} that got the highest probability",
+    "true_positives": "Found: cases with {label} that got the highest probability",
+    "true_negatives": "Cleared: cases without {label} that got the lowest probability",
     "errors": "Wrong calls that got the highest probability",
+    "right_calls": "Right calls that got the highest probability, of every class in turn",
     "gallery_probability": "probability {value}",
+    "gallery_threshold": "probability {value}, threshold {threshold}",
     "gallery_none": "None.",
-    "gallery_caption": '"{truth}" called "{called}"',
+    "gallery_caption": "truth: {truth} \u00b7 called: {called}",
     "no_image": "no image",
+    "no_map": "no map",
+    "map_of": "map of {case_id}",
+    "maps": "Where the network looked",
+    "maps_low": "nothing",
+    "maps_high": "most",
+    "maps_gradcam": (
+        "Right of each image, as the network takes it, its Grad-CAM (Selvaraju et al. 2017): the regions that raised the network's "
+        "output for the label, as coarse as its last map of the image. Of a label with several classes it is the output for the class "
+        "that was called, of grades the output for a higher one."
+    ),
+    "maps_integrated_gradients": (
+        "Right of each image, as the network takes it, its integrated gradients (Sundararajan et al. 2017): the pixels that raised "
+        "the network's output for the label, compared with a dark image; single pixels mean little. Of a label with several classes it is the output for the "
+        "class that was called, of grades the output for a higher one."
+    ),
+    "maps_read": (
+        "Every map is scaled to its own largest value, so that two maps do not compare; in an empty one nothing raised the output."
+    ),
+    "maps_limits": (
+        "Such a map shows where the output comes from. It does not show why, nor that a finding lies there, nor that the call is right: "
+        "it can leave out what else was used, and a wrong model has plausible maps too. A map that lies on a marker, a "
+        "tube or the border is a reason to look for a short cut."
+    ),
     "images_note": "This report shows images of patients: handle it as patient data.",
     "methods": "How this was computed",
     "provenance": "Provenance",

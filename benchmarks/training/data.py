@@ -1,0 +1,64 @@
+"""Synthetic data sets: made once through medai's own ingest, and used by every part and peer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medai.cohort.cohort import Cohort
+from medai.ingest.ingest import ingest
+from medai.ingest.view import ensure_view
+from medai.preprocessing.plan import IntensityPlan, ResizePlan
+from medai.source.npz import NpzSource
+from medai.store.view import View
+
+INTENSITY = IntensityPlan("window", 0, 255)  # all peers deliver value / 255
+SEED = 0
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set on disk.
+
+    Attributes:
+        path: The npz file, in MedMNIST's layout.
+        cohorts: Folder of the cohorts.
+        cohort: Made from it.
+        view: At its own size.
+    """
+
+    path: Path
+    cohorts: Path
+    cohort: Cohort
+    view: View
+
+    @property
+    def pixels_file(self) -> Path:
+        """All images (N, 1, H, W) as raw uint8, in the order of the cohort."""
+        return self.view.path / "pixels.raw"
+
+    def overrides(self) -> list[str]:
+        """How a command line names it."""
+        side = self.view.shape[2]
+        size = [f"preprocessing.height={side}", f"preprocessing.width={side}", "preprocessing.channels=1"]
+        method = [f"preprocessing.intensity.{name}={getattr(INTENSITY, name)}" for name in ("method", "lower", "upper")]
+        named = ["dataset=npz", f"dataset.name={self.cohort.name}", f"dataset.path={self.path}", "dataset.targets=[finding]"]
+        return [*named, f"cohorts={self.cohorts}", *size, *method]
+
+
+def data_set(work: Path, count: int, side: int, test: float = 0.0) -> DataSet:
+    """The data set of `count` images of `side` x `side` pixels of 8 bits, two classes; made when it is not there yet."""
+    name = f"synthetic-{count}-{side}"
+    path = work / f"{name}.npz"
+    if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        generator = np.random.default_rng(SEED)
+        images = generator.integers(0, 256, (count, side, side), dtype=np.uint8)
+        classes = generator.integers(0, 2, (count, 1))
+        held_out = int(test * count)
+        arrays = {"train_images": images[held_out:], "train_labels": classes[held_out:]}
+        tests = {"test_images": images[:held_out], "test_labels": classes[:held_out]} if held_out else {}
+        np.savez(path, **arrays, **tests)  # type: ignore[arg-type]
+    source = NpzSource(name=name, path=str(path), targets=["finding"], split={"test": 0.0})
+    cohort = ingest(source, work / "cohorts", workers=2)
+    return DataSet(path, work / "cohorts", cohort, ensure_view(cohort, ResizePlan(side, side, 1), 2))
