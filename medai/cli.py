@@ -67,7 +67,7 @@ Measure a training with the settings of medai train, in under a minute and witho
 
   medai bench train experiment=quick
   medai bench input dataset=folder dataset.path=images augmentation=standard workers=4"""
-TRAIN_MODULES = {"torch", "monai", "mlflow", "lightning_fabric", "onnx", "onnxscript", "onnx_ir", "safetensors"}
+TRAIN_MODULES = {"torch", "monai", "mlflow", "optuna", "captum", "onnx", "onnxscript", "onnx_ir", "safetensors"}
 PLAIN_MODULES = {"hydra", "omegaconf", "yaml", "antlr4", "polars", "blosc2", "scipy", "statsmodels", "matplotlib", "jinja2", "rich"}
 
 

@@ -92,13 +92,16 @@ def run(command: str, arguments: Sequence[str], task: Callable[[Any], object]) -
         MedaiError: the command line or the configuration is wrong, or a job of a sweep failed.
         Exception: what `task` raised.
     """
-    launcher, arguments = _split_launcher(command, arguments)
+    own, arguments = _split_launcher(command, arguments)
     flags = _parse_flags(command, arguments)
     overrides = _overrides(flags)
+    if flags.help and own:
+        command, overrides = "launcher", own
     if flags.help:
         with _explained(command, overrides, flags.config_dir):
             print(_help(command, overrides, flags.config_dir))
         return
+    launcher = _launcher(own, flags.config_dir) if own else None
     if command == "sweep":
         _sweep(flags, overrides, task, launcher)
         return
@@ -131,18 +134,17 @@ def run(command: str, arguments: Sequence[str], task: Callable[[Any], object]) -
         raise MedaiError(f"{len(failures)} job(s) of the sweep failed; their reasons stand above")
 
 
-def _split_launcher(command: str, arguments: Sequence[str]) -> tuple[LauncherSettings | None, list[str]]:
-    """What the arguments say about the launcher, and the other arguments: the launcher is no part of a run's configuration."""
+def _split_launcher(command: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What is said about the launcher, as overrides, and the other arguments: the launcher is no part of a run's configuration."""
     own = [argument for argument in arguments if re.match(r"\+*launcher[.=]", argument)]
-    others = [argument for argument in arguments if argument not in own]
-    if not own:
-        return None, others
-    if command not in ("train", "sweep"):
+    if own and command not in ("train", "sweep"):
         raise MedaiError(f"launcher is no setting of medai {command}; train and sweep have it")
-    config_dir = _parse_flags(command, others).config_dir
-    overrides = _overrides(_parse_flags("launcher", own))
+    return _overrides(_parse_flags("launcher", own)), [argument for argument in arguments if argument not in own]
+
+
+def _launcher(overrides: list[str], config_dir: str | None) -> LauncherSettings:
     with _explained("launcher", overrides, config_dir):
-        return _to_settings(compose("launcher", overrides, config_dir)).launcher, others
+        return cast(LauncherSettings, _to_settings(compose("launcher", overrides, config_dir)).launcher)
 
 
 def _job(command: str, flags: argparse.Namespace, chosen: TrainSettings) -> list[str]:
@@ -423,6 +425,7 @@ def _help(command: str, overrides: Sequence[str], config_dir: str | None) -> str
     used = {field.name for field in fields(SCHEMAS[command])} | ({"experiment", "launcher"} if command == "train" else set())
     groups = {group: options for group, options in group_options(config_dir).items() if group in used}
     title = f"medai {command} key=value …" + (f"     (in a checkout also: python {command}.py)" if command in ("train", "evaluate") else "")
+    title = "medai train launcher=… launcher.key=value …     (or medai sweep)" if command == "launcher" else title
     return manual(title, opening_comment(tree("configs") / f"{command}.yaml"), groups, _flat(config), SCHEMAS[command])
 
 

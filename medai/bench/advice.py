@@ -65,7 +65,7 @@ def _input(found: InputFound, settings: TrainSettings, stalled: bool) -> Iterato
     if shares.get(GATHER, 0) > LARGE:
         yield f"Reading the view takes {shares[GATHER]:.0%} of the input: put cohorts=… on a faster disk, or give the machine more memory."
     if shares.get(TRANSFER, 0) > LARGE:
-        yield f"The transfer to the device takes {shares[TRANSFER]:.0%} of the input: with workers=1 or more it comes from page-locked memory."
+        yield f"The transfer to the device takes {shares[TRANSFER]:.0%} of the input: workers=1 or more prepares page-locked memory for it."
 
 
 def _single(share: float, settings: TrainSettings) -> str:

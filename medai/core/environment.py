@@ -10,7 +10,7 @@ from typing import Any
 import medai
 
 PACKAGES = (
-    "numpy", "torch", "monai", "pydicom", "hydra-core", "mlflow", "onnx", "onnxruntime", "lightning-fabric", "polars", "blosc2", "scipy",
+    "numpy", "torch", "monai", "pydicom", "hydra-core", "mlflow", "onnx", "onnxruntime", "optuna", "polars", "blosc2", "scipy",
 )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def blocks(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
 
 def is_list_of_blocks(module: nn.Module) -> bool:
     """Whether a module is a plain list (or says that it is one by `is_list`), of parts that have parts themselves."""
-    plain = type(module) in LISTS or getattr(module, "is_list", False)
+    plain = _kind(module) in LISTS or getattr(module, "is_list", False)
     return plain and any(list(child.children()) for child in module.children())
 
 
@@ -62,6 +62,12 @@ def _units(prefix: str, module: nn.Module, total: int) -> Iterator[tuple[str, nn
             yield from _units(path, child, total)
         else:
             yield path, child
+
+
+def _kind(module: nn.Module) -> type:
+    """The class of a module, also where FSDP has put a class of its own in front of it."""
+    kind = type(module)
+    return kind.__bases__[-1] if kind.__name__ == f"FSDP{kind.__bases__[-1].__name__}" else kind
 
 
 def _size(module: nn.Module) -> int:

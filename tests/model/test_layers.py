@@ -1,10 +1,13 @@
 """The layers of a network, from the input to the output."""
 
 import pytest
+import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from medai.model.checkpointing import enable_checkpointing
-from medai.model.layers import core, layers
+from medai.model.layers import blocks, core, layers
 from medai.model.network import build_network
 
 
@@ -44,6 +47,20 @@ def test_layers_are_the_same_inside_a_wrapper_and_with_checkpointing() -> None:
     assert layers(wrapper)[:-1] == [[f"network.{name}" for name in layer] for layer in plain]
     enable_checkpointing(network)
     assert layers(network) == plain
+
+
+def test_layers_are_the_same_where_fsdp_has_spread_the_blocks() -> None:
+    network = _network("efficientnet_b0")
+    plain = layers(network)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        for _, _, found in blocks(network):
+            for block in found.children():
+                fully_shard(block, mesh=init_device_mesh("cpu", (1,)))
+        assert type(network._blocks[0]) is not nn.Sequential
+        assert layers(network) == plain
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_the_core_is_what_wrappers_wrap() -> None:

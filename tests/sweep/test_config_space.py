@@ -39,7 +39,7 @@ def test_hydras_grammar_becomes_dimensions() -> None:
 def test_a_trials_settings_are_those_of_the_training_with_its_values() -> None:
     plan = _plan("training.optimizer.lr=interval(0.1,0.2)", "model=choice(resnet18,vit)", "training.epochs=3", "name=search")
     chosen = plan.compose({"training.optimizer.lr": "0.15", "model": "vit"})
-    assert chosen.training.optimizer["lr"] == 0.15 and chosen.training.epochs == 3 and "Vi" in chosen.model["_target_"]
+    assert chosen.training.optimizer["lr"] == 0.15 and chosen.training.epochs == 3 and chosen.model["_target_"].endswith("vit")
     assert plan.folder == Path("runs/search")
 
 
@@ -54,7 +54,7 @@ def test_the_same_command_has_the_same_folder_and_another_space_another() -> Non
     [
         (["seed=1"], r"^nothing varies; name what to search, e\.g\. 'training\.optimizer\.lr=tag"),
         (["seed=1,2", "training.monitor=last"], r"^a sweep needs one figure to search by"),
-        (["training.epochs=interval(5,20)"], r"^training\.epochs is '12\.5'; it must be a whole number; write training\.epochs=int\(interval"),
+        (["training.epochs=interval(5,20)"], r"^training\.epochs is '12\.5'; it must be a whole number; write training\.epochs=int\("),
         (["model=choice(resnet18,resnet81)"], r"^model=resnet81 is unknown; there are: .*did you mean resnet18"),
         (["training.warmup=interval(0.5,1.5)"], r"^training\.warmup is 1\.5; it must lie in \[0, 1\]"),
         (["seed=1,2", "sweep.trails=3"], r"^sweep\.trails is unknown; did you mean sweep\.trials\?$"),

@@ -97,8 +97,8 @@ ENGLISH: dict[str, str] = {
     ),
     "maps_integrated_gradients": (
         "Right of each image, as the network takes it, its integrated gradients (Sundararajan et al. 2017): the pixels that raised "
-        "the network's output for the label, compared with a dark image; single pixels mean little. Of a label with several classes it is the output for the "
-        "class that was called, of grades the output for a higher one."
+        "the network's output for the label, compared with a dark image; single pixels mean little. Of a label with several classes "
+        "it is the output for the class that was called, of grades the output for a higher one."
     ),
     "maps_read": (
         "Every map is scaled to its own largest value, so that two maps do not compare; in an empty one nothing raised the output."
