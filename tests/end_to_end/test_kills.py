@@ -61,20 +61,32 @@ def steps(run: Path) -> int:
     return path.read_bytes().count(b'"loss"') if path.exists() else 0
 
 
-def writing(run: Path) -> bool:
-    """Whether a checkpoint or a state is being written."""
-    return any(run.glob(".checkpoint.*")) or any((run / "state").glob(".step-*"))
+def unfinished(run: Path) -> set[str]:
+    """Checkpoints and states that are being written, or were when the training was killed."""
+    return {path.name for pattern in (".checkpoint.*", "state/.step-*") for path in run.glob(pattern)}
 
 
 def kill(process: subprocess.Popen[str], run: Path, when: Callable[[], bool]) -> bool:
     """SIGKILL the whole group when `when` says so; gives whether that was inside a checkpoint's writing."""
+    before = unfinished(run)  # of earlier kills
     while process.poll() is None and not when():
         pass
     if process.poll() is not None:
         return False
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    return writing(run)
+    return bool(unfinished(run) - before)
+
+
+def while_writing(run: Path, wanted: int) -> Callable[[], bool]:
+    """After a number of steps, and when something is being written."""
+    old = unfinished(run)
+    return lambda: steps(run) >= wanted and bool(unfinished(run) - old)
+
+
+def at_time(run: Path, end: float, latest: int) -> Callable[[], bool]:
+    """At a time, whatever the training does; or when it has come too far for twenty kills."""
+    return lambda: time.monotonic() > end or steps(run) > latest
 
 
 @pytest.mark.proof
@@ -90,10 +102,10 @@ def test_twenty_kills_leave_no_trace(tmp_path: Path, ranks: int, capsys: pytest.
         known = steps(run)
         if kills % 2:  # every second one aims at a checkpoint that is being written, after some steps
             wanted = draw.randint(1, 8)
-            inside += kill(process, run, lambda known=known, wanted=wanted: steps(run) >= known + wanted and writing(run))  # type: ignore[misc]
+            inside += kill(process, run, while_writing(run, known + wanted))
         else:  # at any moment from the start on
             end = time.monotonic() + draw.uniform(0, 12)
-            inside += kill(process, run, lambda known=known, end=end: time.monotonic() > end or steps(run) > known + 8)  # type: ignore[misc]
+            inside += kill(process, run, at_time(run, end, known + 8))
         if process.returncode == 0:
             break
         after += steps(run) > 0
