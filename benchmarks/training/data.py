@@ -1,7 +1,10 @@
 """Synthetic data sets: made once through medai's own ingest, and used by every part and peer."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +14,12 @@ from medai.ingest.view import ensure_view
 from medai.preprocessing.plan import IntensityPlan, ResizePlan
 from medai.source.npz import NpzSource
 from medai.store.view import View
+from medai.tracking.settings import TrackingSettings
+from medai.training.settings import AugmentationSettings, PreprocessingSettings, TrainingSettings, TrainSettings
 
 INTENSITY = IntensityPlan("window", 0, 255)  # all peers deliver value / 255
 SEED = 0
+SPLIT = {"test": 0.0}  # the file says which cases are test cases
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,27 @@ class DataSet:
         """All images (N, 1, H, W) as raw uint8, in the order of the cohort."""
         return self.view.path / "pixels.raw"
 
-    def overrides(self) -> list[str]:
-        """How a command line names it."""
+    def arguments(self) -> list[str]:
+        """How the command line of `medai train` names it."""
+        folder = self.path.parent / "configs" / "dataset"
+        folder.mkdir(parents=True, exist_ok=True)
+        definition = {"_target_": "medai.source.npz.NpzSource", "name": self.cohort.name, "path": str(self.path), "targets": ["finding"]}
+        (folder / f"{self.cohort.name}.yaml").write_text(json.dumps(definition | {"split": SPLIT}) + "\n", encoding="utf-8")
         side = self.view.shape[2]
         size = [f"preprocessing.height={side}", f"preprocessing.width={side}", "preprocessing.channels=1"]
         method = [f"preprocessing.intensity.{name}={getattr(INTENSITY, name)}" for name in ("method", "lower", "upper")]
-        named = ["dataset=npz", f"dataset.name={self.cohort.name}", f"dataset.path={self.path}", "dataset.targets=[finding]"]
-        return [*named, f"cohorts={self.cohorts}", *size, *method]
+        named = ["--config-dir", str(folder.parent), f"dataset={self.cohort.name}", f"cohorts={self.cohorts}"]
+        return [*named, *size, *method]
+
+    def settings(self, model: Mapping[str, Any], training: TrainingSettings, transforms: Sequence[Any], runs: Path) -> TrainSettings:
+        """The settings of a training on it."""
+        source = {"_target_": "medai.source.npz.NpzSource", "name": self.cohort.name, "path": str(self.path), "targets": ["finding"]}
+        side = self.view.shape[2]
+        return TrainSettings(
+            dataset=source | {"split": SPLIT}, model=dict(model), preprocessing=PreprocessingSettings(side, side, 1, INTENSITY),
+            augmentation=AugmentationSettings(list(transforms)), training=training, tracking=TrackingSettings(enabled=False),
+            cohorts=str(self.cohorts), runs=str(runs), workers=0, seed=SEED,
+        )  # fmt: skip
 
 
 def data_set(work: Path, count: int, side: int, test: float = 0.0) -> DataSet:
@@ -59,6 +79,6 @@ def data_set(work: Path, count: int, side: int, test: float = 0.0) -> DataSet:
         arrays = {"train_images": images[held_out:], "train_labels": classes[held_out:]}
         tests = {"test_images": images[:held_out], "test_labels": classes[:held_out]} if held_out else {}
         np.savez(path, **arrays, **tests)  # type: ignore[arg-type]
-    source = NpzSource(name=name, path=str(path), targets=["finding"], split={"test": 0.0})
+    source = NpzSource(name=name, path=str(path), targets=["finding"], split=SPLIT)
     cohort = ingest(source, work / "cohorts", workers=2)
     return DataSet(path, work / "cohorts", cohort, ensure_view(cohort, ResizePlan(side, side, 1), 2))

@@ -106,7 +106,7 @@ def rate(batches: Iterator[Any], seconds: float, warm: int) -> float:
 def terminal() -> Iterator[None]:
     """Let this process's stderr and stdout be a terminal that nobody watches, so that every library draws its progress bar."""
     master, slave = os.openpty()
-    with subprocess.Popen(["cat"], stdin=master, stdout=subprocess.DEVNULL) as drain:
+    with subprocess.Popen(["cat"], stdin=master, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as drain:
         os.close(master)
         streams = sys.stdout, sys.stderr
         screen = os.fdopen(slave, "w")

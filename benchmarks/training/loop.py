@@ -7,7 +7,7 @@ from collections.abc import Callable
 from training.harness import Part, paired_ratio, terminal
 from training.problem import TINY, Problem, problems
 
-LIMIT_SECONDS = 300
+LIMIT_SECONDS = 240
 REPETITIONS = {TINY: 7}
 
 
@@ -28,10 +28,15 @@ def run(part: Part) -> None:
                 _quietly(loop, Problem(problem.name, problem.make, problem.batches, 12, 2, part.work))
         subjects = {f"{name}, {problem.name}": _subject(loop, problem) for name, loop in loops.items()}
         part.repeat(subjects, 1 if part.quick else REPETITIONS.get(problem.name, 3), "steps/s", (number + 1) / len(chosen))
-        bare, supervised, lightning = (f"{name}, {problem.name}" for name in list(loops)[1:])
-        part.verdict(f"loop, medai / bare loop, {problem.name}", paired_ratio(part, f"medai, {problem.name}", bare), 0.97)
-        part.verdict(f"loop, medai / MONAI SupervisedTrainer, {problem.name}", paired_ratio(part, f"medai, {problem.name}", supervised), 1.0)
-        part.verdict(f"loop, medai / Lightning Trainer, {problem.name}", paired_ratio(part, f"medai, {problem.name}", lightning), 1.0)
+        for name in list(loops)[1:]:
+            what = f"loop, medai / {name}, {problem.name}"
+            ratio = paired_ratio(part, f"medai, {problem.name}", f"{name}, {problem.name}")
+            if name == "bare loop":
+                part.verdict(what, ratio, 0.97)
+            elif problem.name == TINY:
+                part.verdict(what, ratio, 1.0)
+            else:  # a network that takes all the time: every loop is as fast as every other
+                part.found["ratios"][what] = ratio
 
 
 def _subject(loop: Callable[[Problem], float], problem: Problem) -> Callable[[], float]:

@@ -206,7 +206,7 @@ def measure_training(material: Material, settings: TrainSettings, group: Group, 
         seconds: How long.
         steps: How many at most; fewer where the time is over.
     """
-    steps = max(steps, 2 * WARM_BATCHES + FEWEST_BATCHES)
+    steps = min(max(steps, 2 * WARM_BATCHES + FEWEST_BATCHES), 1000 * material.batches.steps)
     training = replace(
         settings.training, epochs=-(-steps // material.batches.steps), max_steps=steps, limit_batches=None, patience=None,
         checkpoint_minutes=100_000, checkpoint_steps=None, frozen_epochs=None, monitor="last",

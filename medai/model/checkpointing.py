@@ -69,6 +69,8 @@ def recomputed(part: nn.Module, *inputs: Any, **keywords: Any) -> Any:
     """Call a module; in training, without keeping the activations inside of it."""
     if not (part.training and torch.is_grad_enabled() and _is_block(part)):
         return part(*inputs, **keywords)
+    if torch.compiler.is_compiling():  # traces no contexts, and writes buffers once
+        return checkpoint(part, *inputs, use_reentrant=False, **keywords)
     return checkpoint(part, *inputs, use_reentrant=False, context_fn=partial(_contexts, part), **keywords)
 
 

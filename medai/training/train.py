@@ -26,7 +26,7 @@ from medai.core.progress import quiet, say
 from medai.ingest.ingest import ingest
 from medai.ingest.view import ensure_view
 from medai.model.checkpointing import enable_checkpointing
-from medai.model.pretrained import load_pretrained
+from medai.model.pretrained import LoadedWeights, load_pretrained
 from medai.preprocessing.plan import PreprocessingPlan, ResizePlan
 from medai.source.build import build_source
 from medai.store.view import View
@@ -71,6 +71,7 @@ class Material:
         loss: Of a batch.
         batches: The order of the training images.
         checkpoint: The untrained model.
+        pretrained: What it took over from other weights.
     """
 
     cohort: Cohort
@@ -81,6 +82,7 @@ class Material:
     loss: Loss
     batches: EpochBatches
     checkpoint: Checkpoint
+    pretrained: LoadedWeights | None
 
 
 def train(settings: TrainSettings, watch: Watch | None = None) -> Path:
@@ -114,9 +116,9 @@ def train(settings: TrainSettings, watch: Watch | None = None) -> Path:
 def _train(start: Start, group: Group, started: float, watch: Watch | None) -> None:
     settings, folder = start.settings, start.folder
     _make_deterministic(settings)
-    material = gather(settings, group)
-    checkpoint, cohort = material.checkpoint, material.cohort
     state = load_state(folder / "state") if start.resumed else None
+    material = gather(settings, group, pretrained=state is None)
+    checkpoint, cohort = material.checkpoint, material.cohort
     facts: dict[str, Any] = {"cohort": str(cohort.path), "cohort_hash": cohort.hash, "started": started}
     interruption = Interruption()
     with _recorded(start, group, material, facts) as tracker:
@@ -138,13 +140,14 @@ def _train(start: Start, group: Group, started: float, watch: Watch | None) -> N
             _finish(settings, material, recorder, fit.step, facts, group.device)
 
 
-def gather(settings: TrainSettings, group: Group = ALONE, cohort: Cohort | None = None) -> Material:
+def gather(settings: TrainSettings, group: Group = ALONE, cohort: Cohort | None = None, pretrained: bool = True) -> Material:
     """Everything that a training is made of, from its settings: cohort, view, splits, loss and network.
 
     Args:
         settings: Of the training.
         group: The ranks that share each batch.
         cohort: Where the cases are from; None fills it from the settings' data set.
+        pretrained: Load the weights that the settings name to start from; a training that goes on does without.
 
     Raises:
         MedaiError: something is missing or does not fit.
@@ -170,21 +173,13 @@ def gather(settings: TrainSettings, group: Group = ALONE, cohort: Cohort | None 
     batches = EpochBatches(
         len(images), training.batch_size, settings.seed, group, training.micro_batch, drawn, mix is not None, training.limit_batches
     )
-    checkpoint = _model(settings, cohort, plan)
-    loss = copy.deepcopy(loss).to(group.device)
-    return Material(cohort, images, splits["validation"], cases["validation"], prepare, loss, batches, checkpoint)
-
-
-def _model(settings: TrainSettings, cohort: Cohort, plan: PreprocessingPlan) -> Checkpoint:
     torch.manual_seed(settings.seed)
-    checkpoint = Checkpoint.fresh(cohort.labels, plan, settings.model, variants_of(settings.training))
-    if settings.pretrained.path:
-        loaded = load_pretrained(checkpoint.classifier.network, settings.pretrained)
-        say(loaded.table())
-        checkpoint.record["pretrained"] = {"path": settings.pretrained.path} | loaded.to_dict()
-    if settings.training.gradient_checkpointing:
-        enable_checkpointing(checkpoint.classifier.network)
-    return checkpoint
+    checkpoint = Checkpoint.fresh(cohort.labels, plan, settings.model, variants_of(training))
+    loaded = load_pretrained(checkpoint.classifier.network, settings.pretrained) if settings.pretrained.path and pretrained else None
+    if training.gradient_checkpointing:
+        enable_checkpointing(checkpoint.classifier)
+    loss = copy.deepcopy(loss).to(group.device)
+    return Material(cohort, images, splits["validation"], cases["validation"], prepare, loss, batches, checkpoint, loaded)
 
 
 def _finish(
@@ -358,6 +353,11 @@ def _open(start: Start, group: Group, material: Material, facts: dict[str, Any])
         facts["started"] = earlier.get("started", facts["started"])
     else:
         checkpoint.record |= checkpoint_record(settings, material.cohort, checkpoint)
+        if material.pretrained:
+            say(material.pretrained.table())
+            whole = {"path": settings.pretrained.path} | material.pretrained.to_dict()
+            write_json(folder / "pretrained.json", whole)
+            checkpoint.record["pretrained"] = {key: whole[key] for key in ("path", "sha256", "prefix", "share")}
         if not (folder / "config.json").is_file() or not (folder / "config.json").stat().st_size:
             write_json(folder / "config.json", asdict(replace(settings, resume=None)))
         write_json(folder / "run.json", {"status": "starting"} | facts)

@@ -1,5 +1,6 @@
 """Every command of the README runs, in a folder that holds what the README's examples name."""
 
+import json
 import os
 import re
 import shlex
@@ -23,6 +24,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Small numbers, so that a test is quick; the commands are the README's own.
 SMALL = ["preprocessing.height=32", "preprocessing.width=32", "training.epochs=1", "training.batch_size=16", "workers=0"]
 NPZ_SMALL = ["training.epochs=1", "workers=0"]
+TRAINING = ("train", "plan", "sweep", "range-test", "bench")  # commands that take the settings of a training
 
 
 def commands() -> list[str]:
@@ -79,11 +81,18 @@ def _write_npz(path: Path) -> None:
 
 def small(arguments: list[str]) -> list[str]:
     """What is added to a training so that it is quick."""
+    if any(argument.startswith(("resume=runs", "repeat=")) for argument in arguments):
+        return []
     if any(argument.startswith("experiment=pneumoniamnist") for argument in arguments):
         return NPZ_SMALL
     phantom = [] if any(argument.startswith("dataset=") for argument in arguments) else ["dataset.count=80"]
     size = [] if "experiment=quick" not in arguments else ["dataset.size=256"]
     return [*SMALL, *phantom, *size]
+
+
+def cohort_of(run: str) -> Path:
+    """The cohort that a run was trained on."""
+    return Path(json.loads((Path(run) / "run.json").read_text())["cohort"])
 
 
 def run(command: str) -> None:
@@ -92,8 +101,13 @@ def run(command: str) -> None:
     if words[0] == "python" and words[1] in ("train.py", "evaluate.py"):
         words = ["medai", words[1].removesuffix(".py"), *words[2:]]
     if words[0] == "medai":
-        more = small(words[2:]) if words[1] == "train" else []
+        more = small(words[2:]) if words[1] in TRAINING else []
+        words = [str(cohort_of("runs/first")) if word == "cohorts/NAME" else word for word in words]
         assert main([*words[1:], *more]) == 0, command
+    elif words[0] == "torchrun":
+        several = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words[1:], *small(words[3:])]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        subprocess.run([str(ROOT / word) if word == "train.py" else word for word in several], check=True, env=environment)
     elif words[:2] == ["python", "benchmarks/start.py"] or words[0] in ("source", "pip"):
         assert command in ("source .venv/bin/activate", "pip install medai")
     elif words[0] == "make":

@@ -38,6 +38,17 @@ def test_gradients_draws_names_and_batch_statistics_are_as_without_it(name: str)
     assert all(torch.equal(value, checkpointed.state_dict()[key]) for key, value in plain.state_dict().items())
 
 
+def test_a_compiled_network_gives_the_same_too() -> None:
+    plain = _network("residual_small")
+    checkpointed = copy.deepcopy(plain)
+    enable_checkpointing(checkpointed)
+    checkpointed.compile(backend="aot_eager")
+    images = torch.randn(3, 1, 64, 64)
+    expected, found = _step(plain.train(), images), _step(checkpointed.train(), images)
+    assert all(torch.allclose(expected[key], found[key], atol=1e-5) for key in expected)
+    assert all(torch.allclose(value, checkpointed.state_dict()[key], atol=1e-5) for key, value in plain.state_dict().items())
+
+
 def test_activations_inside_the_blocks_are_not_kept() -> None:
     def kept(network: nn.Module) -> int:
         sizes = []

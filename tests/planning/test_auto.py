@@ -35,7 +35,7 @@ def arguments(tmp_path: Path) -> list[str]:
     (tmp_path / "dataset").mkdir()
     text = {"_target_": "medai.source.npz.NpzSource", "name": "grey"} | source
     (tmp_path / "dataset" / "grey.yaml").write_text(json.dumps(text))
-    few = ["training.epochs=2", "training.batch_size=32", "+model.channels=4", "+model.blocks=1", "training.accelerator=cpu"]
+    few = ["training.epochs=2", "training.batch_size=32", "+model.channels=8", "+model.blocks=1", "training.accelerator=cpu"]
     return ["--config-dir", str(tmp_path), "model=auto", "dataset=grey", "tracking=none", "workers=0", "model.range_test=false", *few]
 
 
@@ -57,7 +57,7 @@ def test_a_training_by_plan_and_one_by_its_file_are_the_same(arguments: list[str
     assert main(["train", *arguments, "name=first"]) == 0
     first = Path("runs/first")
     recorded = json.loads((first / "config.json").read_text())
-    assert recorded["model"] == {"_target_": "medai.model.network.residual_small", "channels": 4, "blocks": 1}
+    assert recorded["model"] == {"_target_": "medai.model.network.residual_small", "channels": 8, "blocks": 1}
     assert (recorded["training"]["epochs"], recorded["preprocessing"]["height"]) == (2, 28)
     plan = read_plan(first)
     assert plan["training.epochs"] == 2  # what was given is part of the plan, so that its file is enough
@@ -167,7 +167,7 @@ def test_medai_plan_prints_the_reasons_and_writes_where_asked(
 
 
 def test_the_learning_rate_comes_from_a_range_test_on_the_cohort(cohort: Callable[[str], Cohort]) -> None:
-    asked = replace(settings("+model.channels=4", "+model.blocks=1", "training.batch_size=8", "augmentation=none"), dataset={}, workers=0)
+    asked = replace(settings("+model.channels=8", "+model.blocks=1", "training.batch_size=8", "augmentation=none"), dataset={}, workers=0)
     one, other = (plan_for(cohort("grey"), asked, calculated) for _ in range(2))
     assert one == other
     assert one.range_test is not None

@@ -32,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainSettings:
     targets = [{"name": "bright", "kind": "binary", "classes": ["no", "yes"]}]
     return TrainSettings(
         dataset={"_target_": "medai.source.npz.NpzSource", "name": "bright", "path": str(folder / "bright.npz"), "targets": targets},
-        model={"_target_": "medai.model.network.residual_small", "channels": 4, "blocks": 1, "dropout": 0.2},
+        model={"_target_": "medai.model.network.residual_small", "channels": 8, "blocks": 1, "dropout": 0.2},
         preprocessing=PreprocessingSettings(16, 16, None, IntensityPlan("window", 0, 255)),
         augmentation=AugmentationSettings([{"_target_": "monai.transforms.RandFlip", "prob": 0.5, "spatial_axis": 1}]),
         training=TrainingSettings(batch_size=16),

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import lightning
@@ -11,6 +12,19 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from training.problem import LOG_STEPS, Problem, loss, optimizer
+
+
+class Batches:
+    """The batches as an iterable: a list would be taken for several loaders."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+
+    def __len__(self) -> int:
+        return self._problem.steps
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return map(self._problem.batch, range(self._problem.steps))
 
 
 class Module(lightning.LightningModule):
@@ -40,5 +54,5 @@ def run(problem: Problem) -> float:
         trainer = lightning.Trainer(
             **options, logger=CSVLogger(folder), log_every_n_steps=LOG_STEPS, enable_model_summary=False, use_distributed_sampler=False
         )
-        trainer.fit(module, [problem.batch(step) for step in range(problem.steps)])
+        trainer.fit(module, Batches(problem))
     return module.network.rate(problem.warm)
