@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from medai.core.target import build
+from medai.core.target import build, locate
 from medai.model.layers import layers
 
 
@@ -33,10 +33,18 @@ def build_optimizer(node: Mapping[str, Any], module: nn.Module, layer_decay: flo
         key = factors[name], parameter.ndim <= 1
         group = groups.setdefault(key, {"params": [], "factor": key[0]} | ({"weight_decay": 0.0} if key[1] else {}))
         group["params"].append(parameter)
-    optimizer: Optimizer = build(node, "an optimiser", is_optimizer, [groups[key] for key in sorted(groups)])
+    optimizer: Optimizer = build(node, "an optimiser", is_optimizer, [groups[key] for key in sorted(groups)], **_one_pass(node))
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * group.pop("factor")
     return optimizer
+
+
+def _one_pass(node: Mapping[str, Any]) -> dict[str, bool]:
+    """Let an optimiser of torch that can do so update all its weights in one pass: the same formula, half the time for small networks."""
+    target = locate(str(node.get("_target_", "")))
+    ours = is_optimizer(target) and target.__module__.startswith("torch.optim.")
+    able = ours and "fused" in inspect.signature(target).parameters and not {"fused", "foreach", "capturable", "differentiable"} & set(node)
+    return {"fused": True} if able else {}
 
 
 def layer_factors(module: nn.Module, layer_decay: float) -> dict[str, float]:
