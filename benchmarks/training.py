@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from training.data import SEED
+from training.harness import Part
 
 from medai.core.environment import commit, hardware, versions
 from medai.core.file import write_json
-from training.data import SEED
-from training.harness import Part
 
 PARTS = {"a": "input", "b": "loop", "c": "whole", "d": "memory", "e": "start", "f": "ranks", "g": "gpu"}
 PEERS = ("webdataset", "litdata", "lmdb", "lightning", "pytorch-ignite", "torchvision")
@@ -70,7 +70,9 @@ def _all(parts: list[str], work: Path, output: Path, quick: bool) -> None:
         print(json.dumps(record, indent=2))
     for name, part in record["parts"].items():
         for verdict in part["verdicts"]:
-            print(f"{name}  {'met    ' if verdict['met'] else 'NOT MET'}  {verdict['value']:>9.3f} {verdict['target']:>8}  {verdict['what']}")
+            print(
+                f"{name}  {'met    ' if verdict['met'] else 'NOT MET'}  {verdict['value']:>9.3f} {verdict['target']:>8}  {verdict['what']}"
+            )
 
 
 def _in_child(name: str, work: Path, quick: bool) -> dict[str, Any]:

@@ -131,11 +131,10 @@ def train(settings: "TrainSettings") -> Path:
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # else torch's idle threads spin and starve the worker processes (by 20 % on 2 cores)
-    from medai.planning.auto import planned
     from medai.tracking.run import tracking_uri
     from medai.training.train import train as fit
 
-    run = fit(planned(settings))
+    run = fit(_planned(settings))
     if int(os.environ.get("RANK", "0")):  # of several ranks the first speaks and exports
         return run
     package = export_run(run, settings) if settings.export else None
@@ -162,6 +161,16 @@ def sweep(plan: "SweepPlan") -> Path:
     following = [f"medai evaluate {_setting('candidate', best['folder'])}"] if best else []
     _conclude({"sweep": folder / "sweep.html", "figures": folder / "sweep.json"}, following)
     return folder
+
+
+def _planned(settings: "TrainSettings") -> "TrainSettings":
+    from medai.planning.option import AUTO
+
+    if settings.model.get("_target_") != AUTO:
+        return settings
+    from medai.planning.auto import planned
+
+    return planned(settings)
 
 
 def export_run(run: Path, settings: "TrainSettings") -> Path:
@@ -369,10 +378,9 @@ def _range_test(arguments: list[str]) -> int:
 
 
 def _test_rates(settings: "TrainSettings") -> None:
-    from medai.planning.auto import planned
     from medai.training.range_test import record_range_test
 
-    folder, found = record_range_test(planned(settings))
+    folder, found = record_range_test(_planned(settings))
     for name, value in (("falls fastest", found.steepest), ("has slowed", found.slowing), ("is lowest", found.lowest)):
         print(f"the loss {name:<14} at a learning rate of {value:.1e}")
     rate = found.suggestion(settings.training.schedule)
@@ -394,9 +402,8 @@ def _bench(arguments: list[str]) -> int:
 
     def measure(settings: "TrainSettings") -> None:
         from medai.bench.bench import bench, record
-        from medai.planning.auto import planned
 
-        settings = planned(settings)
+        settings = _planned(settings)
         report = bench(chosen.part, settings, chosen.seconds)
         if chosen.output:
             from medai.core.file import write_json

@@ -1,6 +1,5 @@
 """Synthetic data sets: made once through medai's own ingest, and used by every part and peer."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from medai.cohort.cohort import Cohort
+from medai.core.file import write_json
 from medai.ingest.ingest import ingest
 from medai.ingest.view import ensure_view
 from medai.preprocessing.plan import IntensityPlan, ResizePlan
@@ -43,24 +43,25 @@ class DataSet:
         """All images (N, 1, H, W) as raw uint8, in the order of the cohort."""
         return self.view.path / "pixels.raw"
 
-    def arguments(self) -> list[str]:
-        """How the command line of `medai train` names it."""
-        folder = self.path.parent / "configs" / "dataset"
-        folder.mkdir(parents=True, exist_ok=True)
-        definition = {"_target_": "medai.source.npz.NpzSource", "name": self.cohort.name, "path": str(self.path), "targets": ["finding"]}
-        (folder / f"{self.cohort.name}.yaml").write_text(json.dumps(definition | {"split": SPLIT}) + "\n", encoding="utf-8")
+    def arguments(self, network: str) -> list[str]:
+        """The command line of `medai train` that names it and a network of `training.network`, by a folder of configs."""
+        configs, name = self.path.parent / "configs", self.cohort.name
+        write_json(configs / "dataset" / f"{name}.yaml", self._source())  # JSON is YAML
+        write_json(configs / "model" / f"{network}.yaml", {"_target_": f"training.network.{network}"})
         side = self.view.shape[2]
         size = [f"preprocessing.height={side}", f"preprocessing.width={side}", "preprocessing.channels=1"]
-        method = [f"preprocessing.intensity.{name}={getattr(INTENSITY, name)}" for name in ("method", "lower", "upper")]
-        named = ["--config-dir", str(folder.parent), f"dataset={self.cohort.name}", f"cohorts={self.cohorts}"]
-        return [*named, *size, *method]
+        method = [f"preprocessing.intensity.{key}={getattr(INTENSITY, key)}" for key in ("method", "lower", "upper")]
+        return ["--config-dir", str(configs), f"dataset={name}", f"model={network}", f"cohorts={self.cohorts}", *size, *method]
+
+    def _source(self) -> dict[str, Any]:
+        kind = {"_target_": "medai.source.npz.NpzSource", "name": self.cohort.name, "path": str(self.path)}
+        return kind | {"targets": ["finding"], "split": SPLIT}
 
     def settings(self, model: Mapping[str, Any], training: TrainingSettings, transforms: Sequence[Any], runs: Path) -> TrainSettings:
         """The settings of a training on it."""
-        source = {"_target_": "medai.source.npz.NpzSource", "name": self.cohort.name, "path": str(self.path), "targets": ["finding"]}
         side = self.view.shape[2]
         return TrainSettings(
-            dataset=source | {"split": SPLIT}, model=dict(model), preprocessing=PreprocessingSettings(side, side, 1, INTENSITY),
+            dataset=self._source(), model=dict(model), preprocessing=PreprocessingSettings(side, side, 1, INTENSITY),
             augmentation=AugmentationSettings(list(transforms)), training=training, tracking=TrackingSettings(enabled=False),
             cohorts=str(self.cohorts), runs=str(runs), workers=0, seed=SEED,
         )  # fmt: skip

@@ -33,5 +33,7 @@ def run(part: Part) -> None:
                 subjects = {f"synthetic tensors, {name}": synthetic(settings, group, seconds)}
                 subjects[f"end to end, {name}"] = end_to_end(settings, group, seconds)
                 medians = part.repeat(subjects, 1 if part.quick else 3, "images/s", (number + 1) / len(CASES))
-                part.verdict(f"end to end / synthetic tensors, {name}", medians[f"end to end, {name}"] / medians[f"synthetic tensors, {name}"], 0.95)
+                part.verdict(
+                    f"end to end / synthetic tensors, {name}", medians[f"end to end, {name}"] / medians[f"synthetic tensors, {name}"], 0.95
+                )
                 torch.compiler.reset()

@@ -1,7 +1,7 @@
 """(a) Input: images a second that reach the training loop as normalised float32, against other loaders."""
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from training.data import DataSet, data_set
 from training.harness import Part, rate
 
-LIMIT_SECONDS = 360
+LIMIT_SECONDS = 420
 WORKERS = (0, 2, 4)
 NODES: list[dict[str, Any]] = [
     {"_target_": "monai.transforms.RandFlip", "prob": 0.5, "spatial_axis": 1},
@@ -51,12 +51,16 @@ def plain(part: Part, data: DataSet, folder: Path) -> None:
     from training.peers.web_dataset import WebDatasetPeer
 
     peers = _prepared(part, data, [persistent(folder), cached(), lmdb(folder), WebDatasetPeer(folder), LitDataPeer(folder)])
-    medians = _measure(part, [Medai(data.view), *peers], "", repetitions=5, share=0.55)
+    medians = _measure(part, [Medai(data.view), *peers], "", repetitions=5, share=0.6)
     ours = medians.pop("medai")
     best = max(medians, key=lambda name: medians[name])
     part.found["best_peer"] = best
     part.verdict("input, medai / MONAI PersistentDataset", ours / medians["MONAI PersistentDataset"], 20)
     part.verdict(f"input, medai / best peer ({best})", ours / medians[best], 5)
+    from_disk = max((name for name in medians if name != "MONAI CacheDataset"), key=lambda name: medians[name])
+    part.found["ratios"][f"input, medai / best peer that reads from disk ({from_disk})"] = ours / medians[from_disk]
+    gigabytes = 4 * data.pixels_file.stat().st_size / 2**30
+    part.note(f"MONAI CacheDataset holds all images in memory as float32 ({gigabytes:.1f} GiB); the others read files in the page cache")
 
 
 def augmented(part: Part, data: DataSet, folder: Path) -> None:
@@ -76,7 +80,11 @@ def _prepared(part: Part, data: DataSet, peers: list[Any]) -> list[Any]:
     ready = []
     for peer in peers:
         part.say(f"{peer.name}: preparing")
-        peer.prepare(data.pixels_file, data.view.shape)
+        try:
+            peer.prepare(data.pixels_file, data.view.shape)
+        except Exception as error:  # another library's fault must not hide the others' figures
+            part.note(f"{peer.name} is left out: {type(error).__name__}: {error}")
+            continue
         ready.append(peer)
     return ready
 
@@ -118,6 +126,3 @@ def checked(batches: Iterator[Tensor]) -> Iterator[Tensor]:
         raise ValueError(f"values of about [0, 1] are expected, got {low} to {high} with mean {mean}")
     yield first
     yield from batches
-
-
-MEASURED: Mapping[str, str] = {"unit": "images/s", "batch": "64 shuffled images, float32 (64, 1, 224, 224), value / 255"}

@@ -38,7 +38,9 @@ def run(part: Part) -> None:
             part.say(f"{count:,} cases, workers={workers}: " + ", ".join(f"{name} {value:,.0f} MiB" for name, value in peak.items()))
             part.save()
         growth = [part.found["raw"][f"{count} cases, workers={workers}"]["held"] for count in (few, many)]
-        part.verdict(f"memory held, {many:,} cases / {few:,} cases, workers={workers}", growth[1] / growth[0], LARGEST_GROWTH, at_least=False)
+        part.verdict(
+            f"memory held, {many:,} cases / {few:,} cases, workers={workers}", growth[1] / growth[0], LARGEST_GROWTH, at_least=False
+        )
     part.note(
         "held: anonymous and shared memory of all processes (PSS). pss and uss hold the pages of the view's file too, which the kernel "
         "gives back when it needs them; they grow with the part of the file that was read."

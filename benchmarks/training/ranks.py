@@ -19,7 +19,7 @@ BATCH, WARM = 32, 2
 
 def run(part: Part) -> None:
     """Train the same steps in both ways, in turns."""
-    arguments = data_set(part.work, 2000, 28).arguments()
+    arguments = data_set(part.work, 2000, 28).arguments("ResNet18")
     subjects = {f"{size} rank{'s' * (size > 1)}": _subject(part, arguments, size) for size in (1, 2)}
     part.repeat(subjects, 1 if part.quick else 3, "images/s")
     part.found["ratios"]["2 ranks / 1 rank at the same total threads"] = paired_ratio(part, "2 ranks", "1 rank")
@@ -38,7 +38,7 @@ def _rate(part: Part, arguments: list[str], size: int) -> float:
     shutil.rmtree(runs, ignore_errors=True)
     steps = 5 if part.quick else 12
     settings = [f"training.batch_size={4 if part.quick else BATCH}", f"training.max_steps={steps}", f"training.limit_batches={steps}"]
-    named = ["model=resnet18", "model._target_=training.network.ResNet18", "tracking=none", "workers=0", f"runs={runs}", "name=ranks"]
+    named = ["tracking=none", "workers=0", f"runs={runs}", "name=ranks"]
     threads = max((os.cpu_count() or 1) // size, 1)
     environment = os.environ | {VARIABLE: str(marks), "PYTHONPATH": _path(), "OMP_NUM_THREADS": str(threads)}
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"] if size > 1 else []

@@ -18,7 +18,7 @@ LONGEST_SECONDS = 90
 def run(part: Part) -> None:
     """Start some trainings."""
     part.say("the cohort of 135,000 cases: ingest is not measured")
-    arguments = large_data_set(part).arguments()
+    arguments = large_data_set(part).arguments("Tiny")
     medians = part.repeat({"start to first step": lambda: _start(part, arguments)}, 1 if part.quick else 3, "s")
     part.verdict("start to first step, seconds", medians["start to first step"], 30, at_least=False)
 
@@ -29,13 +29,12 @@ def _start(part: Part, arguments: list[str]) -> float:
     for old in part.work.glob("start-calls.*"):
         old.unlink()
     shutil.rmtree(runs, ignore_errors=True)
-    settings = ["model._target_=training.network.Tiny", "training.batch_size=64", "workers=2", f"runs={runs}", "tracking=sqlite"]
-    chosen = ["augmentation=light", *(f"~model.{key}" for key in ("channels", "blocks", "dropout"))]
+    settings = ["augmentation=light", "training.batch_size=64", "workers=2", f"runs={runs}", "tracking=sqlite"]
     environment = os.environ | {VARIABLE: str(marks), "PYTHONPATH": _path()}
     started = time.time()
     with open(part.work / "start.log", "w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "medai.cli", "train", *arguments, *settings, *chosen], env=environment, stdout=log, stderr=log
+            [sys.executable, "-m", "medai.cli", "train", *arguments, *settings], env=environment, stdout=log, stderr=log
         )
     try:
         while len(calls(marks)) < 2:

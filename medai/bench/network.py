@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,7 +56,7 @@ class Step:
         training, device = settings.training, group.device
         self.material, self.settings, self.device = material, training, device
         layout: Any = torch.channels_last if training.channels_last else torch.preserve_format
-        self.classifier = material.checkpoint.classifier.to(device).to(memory_format=layout).train()
+        self.classifier = material.checkpoint.classifier.to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
         freeze(self.classifier.network, training.frozen, 0, training.frozen_epochs)
         self.precision = Precision(choose_precision(training.precision, training.accelerator), device)
         self.optimizer = build_optimizer(training.optimizer, self.classifier, training.layer_decay)
@@ -68,10 +69,9 @@ class Step:
         """Train one step; with a stopwatch, wait after each of its stages and time them."""
         totals: dict[str, float] = {}
         for images, target, denominators in self.parts:
-            logit = _timed(watch, totals, FORWARD, lambda images=images: self._forward(images))  # type: ignore[misc]
-            arguments = logit, (target,), denominators
-            value = _timed(watch, totals, LOSS, lambda arguments=arguments: self.material.loss(*arguments))  # type: ignore[misc]
-            _timed(watch, totals, BACKWARD, lambda value=value: self._scaled(value).backward())  # type: ignore[misc]
+            logit = _timed(watch, totals, FORWARD, self._forward, images)
+            value = _timed(watch, totals, LOSS, self.material.loss, logit, (target,), denominators)
+            _timed(watch, totals, BACKWARD, self._backward, value)
         _timed(watch, totals, OPTIMISER, self._update)
         for name, seconds in totals.items():
             if watch is not None:
@@ -88,7 +88,7 @@ class Step:
         target = Target(classes).to(self.device)
         denominators = self.material.loss.denominators(target)
         size = -(-batches.batch_size // batches.parts)
-        cuts = zip(images.to(self.device).split(size), target.classes.split(size), strict=True)
+        cuts = zip(torch.split(images.to(self.device), size), torch.split(target.classes, size), strict=True)
         return [(some, Target(known), denominators) for some, known in cuts]
 
     def _forward(self, images: Tensor) -> Tensor:
@@ -96,9 +96,9 @@ class Step:
             logit: Tensor = self.classifier(images)
         return logit
 
-    def _scaled(self, value: Tensor) -> Tensor:
-        scaled: Tensor = self.precision.scaler.scale(value) if self.precision.scaler else value
-        return scaled
+    def _backward(self, value: Tensor) -> None:
+        scaled = self.precision.scaler.scale(value) if self.precision.scaler else value
+        scaled.backward()  # type: ignore[no-untyped-call]
 
     def _update(self) -> None:
         scaler, clip = self.precision.scaler, self.settings.gradient_clip
@@ -116,13 +116,13 @@ class Step:
             self.average.update()
 
 
-def _timed(watch: Stopwatch | None, totals: dict[str, float], name: str, work: Any) -> Any:
+def _timed(watch: Stopwatch | None, totals: dict[str, float], name: str, work: Callable[..., Any], *arguments: Any) -> Any:
     """The work's result; its seconds are added to the step's own total of that name."""
     if watch is None:
-        return work()
+        return work(*arguments)
     settle(watch.device)
     start = time.perf_counter()
-    result = work()
+    result = work(*arguments)
     settle(watch.device)
     totals[name] = totals.get(name, 0.0) + time.perf_counter() - start
     return result

@@ -111,7 +111,7 @@ class Explainer:
         return next(self._predictor.classifier.parameters(), torch.zeros(())).device
 
     def _input(self, pixels: Shaped[np.ndarray, "C H W"]) -> Tensor:
-        native = torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))[None]
+        native = torch.from_numpy(np.array(pixels, dtype=np.float32))[None]
         with torch.no_grad():
             image: Tensor = self._predictor.preprocessing(native.to(self._device))
         return image

@@ -99,14 +99,21 @@ class Job:
         meeting = ["--rdzv-backend=c10d", f"--rdzv-id={number}", f"--rdzv-endpoint={endpoint}"]
         return [*torchrun, f"--nnodes={self.nodes}", *meeting, "-m", self.module, *self.arguments]
 
+    def environment(self) -> dict[str, str]:
+        """The child's environment: time for torchrun's processes to end, and a meeting place of its own for each of their restarts.
+
+        Torch 2.13 lets restarted processes meet where the dead ones did, and half of the time they find those addresses there.
+        """
+        own = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(self.grace_seconds), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        return dict(os.environ) | own
+
     def _start(self) -> None:
         from submitit import JobEnvironment
 
         here = JobEnvironment()
         digits = "".join(filter(str.isdigit, here.job_id))
-        environment = os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(self.grace_seconds)}
         command = self.command(here.hostnames[0], int(digits or 0))
-        self._process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_deafen)
+        self._process = subprocess.Popen(command, env=self.environment(), start_new_session=True, preexec_fn=_deafen)
 
     def _terminate(self, number: int, _: object) -> None:
         self._terminated = True
@@ -138,7 +145,7 @@ def _deafen() -> None:
 
 def run_here(job: Job) -> int:
     """Run a job in the foreground; its exit code. The terminal's Ctrl-C and a SIGTERM go to the command."""
-    process = subprocess.Popen(job.command(), env=os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(job.grace_seconds)})
+    process = subprocess.Popen(job.command(), env=job.environment())
     forward: Callable[[int, object], None] = lambda number, _: process.send_signal(signal.SIGUSR1)  # noqa: E731
     before = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None), signal.SIGTERM: signal.signal(signal.SIGTERM, forward)}
     try:

@@ -21,11 +21,12 @@ from medai.planning.sheet import nested
 from medai.planning.write import YAML_FILE, read_plan, write_plan
 from medai.source.build import build_source
 from medai.training.distributed import connected, ranks, restarts
-from medai.training.range_test import RangeTest, range_test
+from medai.training.range_test import STEPS, RangeTest, range_test
 from medai.training.settings import TrainSettings
 from medai.training.train import gather
 
 OWN = ("_target_", "plan", "budget_minutes", "range_test", "given")  # arguments of the option; others go to the network
+FEWEST_STEPS, OF_STEPS = 40, 5  # a range test is no longer than a fifth of a short training
 SEED = 0  # a plan belongs to the cohort and the machine: runs with other seeds get the same one
 
 
@@ -80,7 +81,9 @@ def plan_for(cohort: Cohort, settings: TrainSettings, stopwatch: Stopwatch | Non
     def test_rates(values: Mapping[str, Any]) -> RangeTest:
         filled_in = replace(apply(settings, values, "the plan"), seed=SEED)
         with connected(settings.training.accelerator, settings.training.timeout_seconds) as group:
-            return range_test(gather(filled_in, group, cohort=cohort), filled_in, group=group)
+            material = gather(filled_in, group, cohort=cohort)
+            planned_steps = material.batches.steps * filled_in.training.epochs
+            return range_test(material, filled_in, min(STEPS, max(FEWEST_STEPS, planned_steps // OF_STEPS)), group)
 
     return draw_up(
         fingerprint(cohort, SEED),

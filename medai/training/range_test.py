@@ -29,8 +29,9 @@ from medai.training.train import Material, gather
 
 STEPS = 100
 RANGE_ADAPTIVE, RANGE_PLAIN = (1e-5, 1.0), (1e-4, 10.0)  # of optimisers that scale their steps themselves, and of others
-WIDTH = 4.0  # steps: standard deviation of the Gaussian that smooths the losses
+WIDTH = 0.04  # of the steps: standard deviation of the Gaussian that smooths the losses
 OF_FALL = 0.95  # of the way down to the lowest loss: there the fall has slowed; the lowest place itself is largely chance
+MOST_ABOVE = 10.0  # times the steepest rate: where the loss of few cases still falls beyond, it falls for having seen them often
 DIVERGED = 3.0  # times the span from the first to the lowest loss above the lowest: the test ends
 FEWEST_STEPS = 12
 STYLE = """\
@@ -48,7 +49,7 @@ class RangeTest:
         losses: Of each step's batch, before the step.
         smoothed: The losses, smoothed over neighbouring steps.
         steepest: Rate at which the smoothed loss falls fastest, in the logarithm of the rate: for a constant rate.
-        slowing: Rate at which it has made 95 % of its fall: for the peak of a schedule.
+        slowing: Rate at which it has made 95 % of its fall, ten times the steepest at most: for the peak of a schedule.
         lowest: Rate at which it is lowest.
     """
 
@@ -163,15 +164,15 @@ def evaluate(rates: Float64[np.ndarray, " k"], losses: Float64[np.ndarray, " k"]
     slope = np.gradient(smoothed, np.log(rates))
     steepest = int(slope[: lowest + 1].argmin())
     slowed = smoothed <= smoothed[lowest] + (1 - OF_FALL) * (smoothed[: lowest + 1].max() - smoothed[lowest])
-    slowing = max(steepest, int(slowed.argmax()))
+    slowing = min(max(steepest, int(slowed.argmax())), int(np.searchsorted(rates, MOST_ABOVE * rates[steepest], "right")) - 1)
     places = (float(rates[place]) for place in (steepest, slowing, lowest))
     return RangeTest(tuple(map(float, rates)), tuple(map(float, losses)), tuple(map(float, smoothed)), *places)
 
 
-def smooth(values: Float64[np.ndarray, " k"], width: float = WIDTH) -> Float64[np.ndarray, " k"]:
+def smooth(values: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
     """A Gaussian mean over neighbouring values; unlike a running mean it does not lag behind."""
-    places = np.arange(len(values))
-    weights = np.exp(-(((places[:, None] - places[None, :]) / width) ** 2) / 2)
+    places = np.arange(len(values)) / max(WIDTH * len(values), 2.0)
+    weights = np.exp(-((places[:, None] - places[None, :]) ** 2) / 2)
     result: Float64[np.ndarray, " k"] = weights @ values / weights.sum(axis=1)
     return result
 

@@ -53,6 +53,13 @@ def test_the_marked_rates_are_those_of_the_curve() -> None:
     assert (found.suggestion("one_cycle"), found.suggestion("constant")) == (found.slowing, found.steepest)
 
 
+def test_a_loss_that_goes_on_falling_gives_a_rate_near_the_steepest() -> None:
+    logs = np.log10(RATES)
+    found = evaluate(RATES, 0.7 - 0.3 / (1 + np.exp(-6 * (logs + 3))) - 0.05 * (logs + 5))
+    assert 5 * found.steepest < found.slowing <= 10 * found.steepest
+    assert found.lowest > 0.5
+
+
 def test_noise_moves_the_suggestion_little() -> None:
     logs, rng = np.log10(RATES), np.random.default_rng(0)
     curve = 0.7 - 0.4 / (1 + np.exp(-4 * (logs + 3))) + np.where(logs > -1.5, (logs + 1.5) ** 2, 0)

@@ -47,7 +47,7 @@ class MonaiPeer:
         random = [locate(node.pop("_target_"))(**node) for node in nodes]
         steps = [Take(pixels, shape), ScaleIntensityRange(0, 255, 0, 1, clip=True)]
         self._dataset = self._make(range(shape[0]), Compose([*steps, *random]))
-        if not isinstance(self._dataset, CacheDataset):
+        if type(self._dataset) is PersistentDataset and not random:  # with random transforms it reads the same cache
             for number in range(shape[0]):
                 self._dataset[number]
 

@@ -51,7 +51,9 @@ class Memory(Dataset[Batch]):
 
     def __getitem__(self, key: BatchKey) -> Batch:
         batch = self._batches[key.position // len(self._batches[0]) % len(self._batches)]
-        return batch if len(key.rows) == len(batch) else Batch(batch.images[: len(key.rows)], batch.mixture, batch.denominators, batch.seeds)
+        return (
+            batch if len(key.rows) == len(batch) else Batch(batch.images[: len(key.rows)], batch.mixture, batch.denominators, batch.seeds)
+        )
 
     @staticmethod
     def _batch(images: Tensor, classes: Tensor, loss: Loss) -> Batch:
@@ -76,7 +78,11 @@ def run(problem: Problem) -> float:
         training: Any = Memory(problem, loss, problem.steps * len(images))
         validation: Any = Memory(problem, loss, len(images))
         prepare = Prepare(ENCODING, INTENSITY, channels_last=problem.channels_last)
-        fit.run(classifier, training, validation, prepare, loss, recorder, batches)
+        torch.use_deterministic_algorithms(True, warn_only=True)  # as a training has it by default; the other loops do not
+        try:
+            fit.run(classifier, training, validation, prepare, loss, recorder, batches)
+        finally:
+            torch.use_deterministic_algorithms(False)
         recorder.tracker.end("FINISHED")
     return network.rate(problem.warm)
 
