@@ -179,7 +179,7 @@ def test_an_interrupt_is_one_line_and_exit_code_130(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["trian"], "there is no command 'trian'; there are: ingest, train, sweep, evaluate, export, plan, range-test, bench, ensemble, verify"),
+        (["trian"], "there is no command 'trian'; there are: ingest, train, sweep, evaluate, export, plan, range-test, bench"),
         (["verify"], "verify: the following arguments are required: package"),
         (["verify", "nowhere"], "nowhere does not exist; give a package's directory or zip file"),
         (["predict", "nowhere"], "predict: the following arguments are required: file"),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medai.bench.network import Step, measure_model, measure_training
 from medai.training.distributed import Group
 from medai.training.settings import TrainingSettings, TrainSettings
@@ -37,6 +39,7 @@ QUICK = (Case("residual_small, 16 px", {"_target_": "medai.model.network.residua
 
 def run(part: Part) -> None:
     """Measure both rates of every network in turns."""
+    torch.use_deterministic_algorithms(True, warn_only=True)  # as a training has it by default
     cases = QUICK if part.quick else CASES
     for number, case in enumerate(cases):
         settings = settings_of(case, part.work, TrainingSettings(batch_size=case.batch, log_steps=50))

@@ -34,7 +34,7 @@ def advise(report: Report, settings: TrainSettings, device: torch.device) -> tup
 
 
 def _limit(stall: float, rate: float, model: ModelFound, plenty: bool) -> Iterator[str]:
-    rates = f"{rate:,.0f} of the {model.rate:,.0f} images/s of synthetic tensors"
+    rates = f"{rate:,.0f} images/s, synthetic tensors reach {model.rate:,.0f}"
     if stall < STALL:
         yield (
             f"The network is the limit: the training reaches {rates}. A faster input would change nothing; "
@@ -42,11 +42,11 @@ def _limit(stall: float, rate: float, model: ModelFound, plenty: bool) -> Iterat
         )
     elif plenty:
         yield (
-            f"The training reaches {rates}, although the input delivers more than {PLENTY:.0f} times as many: "
+            f"The training reaches {rates}, although the input alone delivers more than {PLENTY:.0f} times as many: "
             "something else uses this machine; measure again when it is idle."
         )
     else:
-        yield f"The input holds the network up: the training reaches {rates}, so {stall:.0%} of the time the network waits."
+        yield f"The input holds the network up: the training reaches {rates}: {stall:.0%} of the time the network waits."
 
 
 def _input(found: InputFound, settings: TrainSettings, stalled: bool) -> Iterator[str]:

@@ -14,6 +14,7 @@ OF_STEPS_PRETRAINED = 0.5
 EPOCHS = (5, 200)
 FEW, MANY = 1_000, 20_000  # training cases: strong, medium and light augmentation
 FEW_TO_JUDGE = 200  # validation cases of the rarest class: with fewer, a chosen threshold or epoch is largely chance
+NEARLY_EQUAL = 1.25  # weight of the rarest class up to which nothing is done
 LARGEST_WEIGHT = 10.0  # of a class; rarer ones are drawn more often instead
 SIDES = re.compile(
     r"\b(left|right|sides?|sided|lateral\w*|unilateral\w*|situs|dextro\w*|sinist\w*|levo\w*|mirror\w*)\b|左|右|侧", re.IGNORECASE
@@ -26,7 +27,7 @@ def choose_batch(sheet: Sheet, facts: Fingerprint, machine: Machine) -> int:
     largest = 64 if facts.train < MANY else 256 if machine.device == "cuda" else 128
     fitting = max(1, facts.train // 16)
     size = min(largest, max(min(8, facts.train), 1 << (fitting.bit_length() - 1)))
-    why = f"{facts.train:,} training cases give {facts.train // size} steps an epoch; 16 or more are wanted, with {largest} images at most"
+    why = f"{facts.train:,} training cases give {facts.train // size} steps an epoch; 16 or more are wanted, with 8 to {largest} images"
     return int(sheet.choose("training.batch_size", size, why))
 
 
@@ -121,7 +122,7 @@ def choose_imbalance(sheet: Sheet, facts: Fingerprint) -> None:
     if len(facts.labels) > 1:
         several = f"{len(facts.labels)} labels at once: a case that is rare in one is common in the others"
         weights, sampling, why = "none", "none", f"{several}; {rare}"
-    elif weight <= 1.25:
+    elif weight <= NEARLY_EQUAL:
         weights, sampling, why = "none", "none", f"the classes are nearly equal: {rare}"
     elif weight <= LARGEST_WEIGHT:
         weights, sampling, why = "balanced", "none", f"{rare}, so its cases weigh {weight:.1f} times as much"
@@ -162,8 +163,15 @@ def choose_judgement(sheet: Sheet, facts: Fingerprint) -> None:
     sheet.choose("training.monitor", "last" if few else "auroc", last if few else f"{judges} are enough to tell epochs apart")
     sheet.choose("training.patience", None, "a schedule that is cut short misses its best part")
     if any(label.kind == "binary" for label in facts.labels):
-        fair = few and sheet.value("training.class_weights") == "balanced"
+        fair = few and _even(sheet, facts)
         error = f"a rate on {fewest:,} cases of {name!r} has a standard error of up to {0.5 / max(fewest, 1) ** 0.5:.1%}"
-        why = f"balanced weights make both errors cost the same at 0.5; {error}, too much to choose by"
+        why = f"the classes count alike in the training, so both errors cost the same at 0.5; {error}, too much to choose by"
         chosen = f"chosen on {judges}: best sum of sensitivity and specificity"
         sheet.choose("training.threshold", "0.5" if fair else "youden", why if fair else chosen)
+
+
+def _even(sheet: Sheet, facts: Fingerprint) -> bool:
+    """Whether all classes count about alike in the training, so that 0.5 is a fair threshold."""
+    label, _, _, share = facts.rarest
+    made = "balanced" in (sheet.value("training.class_weights"), sheet.value("training.sampling"))
+    return made or NEARLY_EQUAL * len(label.train) * share >= 1

@@ -171,4 +171,5 @@ class View:
         self._unchecked[rows] = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "meta": self.meta, "_map": None, "_checksums": None, "_unchecked": None}  # each process maps the files itself
+        own = {"_map": None, "_checksums": None, "_unchecked": None}  # each process maps the files itself
+        return {"path": self.path, "meta": self.meta} | own

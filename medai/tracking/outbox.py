@@ -77,7 +77,7 @@ class Outbox:
             self._succeed(len(batch) or 1)
 
     def _head_metrics(self) -> list[Any]:
-        metrics = []
+        metrics: list[Any] = []
         for item in self._waiting:
             if callable(item) or len(metrics) == MOST_METRICS:
                 break

@@ -146,7 +146,7 @@ class Fit:
         self._classifier, self._train, self._validation, self._prepare, self._loss = classifier, train, validation, prepare, loss
         self._events, self._batches = events, batches
         layout: Any = torch.channels_last if settings.channels_last else torch.preserve_format
-        classifier.to(self._device).to(memory_format=layout)
+        classifier.to(self._device).to(memory_format=layout)  # type: ignore[call-overload]
         self._precision = Precision(choose_precision(settings.precision, settings.accelerator), self._device)
         self._whole: Classifier | None = None  # under FSDP, a copy that is put together to be judged and shipped
         if settings.strategy == "fsdp" and self.group.size > 1:
@@ -258,8 +258,9 @@ class Fit:
             value = self._loss(logit, batch.mixture, batch.denominators)
             self._notice(value, images, logit)
             scaled = value * self.group.size if self.group.size > 1 else value  # since the ranks' gradients are averaged
-            (self._precision.scaler.scale(scaled) if self._precision.scaler else scaled).backward()  # type: ignore[no-untyped-call]
-        return value.detach()
+            (self._precision.scaler.scale(scaled) if self._precision.scaler else scaled).backward()
+        detached: Tensor = value.detach()
+        return detached
 
     def _forward(self, images: Tensor) -> Tensor:
         try:

@@ -79,7 +79,8 @@ class Prepare:
         """Decode and map the intensity; on a processor some images at a time, so that they stay in its cache."""
         count = max(1, CACHED_PIXELS // stored[0].numel())
         if stored.device.type != "cpu" or len(stored) <= count:
-            return self.intensity(decode(stored, self.encoding))
+            small: Tensor = self.intensity(decode(stored, self.encoding))
+            return small
         values = torch.empty(stored.shape, dtype=torch.float32)
         for start in range(0, len(stored), count):
             values[start : start + count] = self.intensity(decode(stored[start : start + count], self.encoding))

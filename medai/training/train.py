@@ -260,7 +260,7 @@ def _images(settings: TrainSettings, cohort: Cohort, view: View, plan: Preproces
     target = target_matrix(cases, cohort.labels)
     _check_classes(settings, cohort.labels, target, split)
     return Images(
-        view, cases["ordinal"].to_numpy().astype(np.int64), target, plan.intensity, settings.seed, cases["case_id"],
+        view, cases["ordinal"].to_numpy().astype(np.int64), target, plan.intensity, settings.seed, cases["case_id"],  # type: ignore[arg-type]
         _uncertain(cases, cohort.labels), (settings.training.uncertain, settings.training.uncertain_share),
     )  # fmt: skip
 

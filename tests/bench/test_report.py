@@ -40,13 +40,13 @@ def test_the_stall_ratio_is_the_share_of_waiting_and_never_negative(train: float
 
 def test_where_the_network_is_the_limit_nothing_is_said_against_the_input() -> None:
     text = _advice(_report(99.0, batched=0.2, gather=0.01))
-    assert text.startswith("The network is the limit: the training reaches 99 of the 100 images/s")
+    assert text.startswith("The network is the limit: the training reaches 99 images/s, synthetic tensors reach 100.")
     assert "Augmentation takes" not in text
 
 
 def test_where_the_input_is_the_limit_its_largest_stage_is_named() -> None:
     text = _advice(_report(60.0, batched=0.2, gather=0.05))
-    assert "so 40% of the time the network waits" in text
+    assert "40% of the time the network waits" in text
     assert "Augmentation takes 80% of the input" in text
 
 

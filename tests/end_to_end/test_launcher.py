@@ -22,7 +22,7 @@ TRAINING = [sys.executable, "-m", "medai.cli", "train", *SMALL]
 needs_slurm = pytest.mark.skipif(not shutil.which("slurmctld") or not shutil.which("munged"), reason="needs slurm-wlm and munge")
 
 
-def _wait(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
+def _wait(condition: Callable[[], bool], what: str, seconds: float = 420) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what
@@ -88,6 +88,7 @@ def test_the_launcher_is_no_part_of_the_configuration(jobs: list[list[str]]) -> 
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(900)
 def test_a_training_in_the_background_of_this_machine(tmp_path: Path) -> None:
     command = [*TRAINING, "training.epochs=2", "name=first", "launcher=submitit_local"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -96,6 +97,7 @@ def test_a_training_in_the_background_of_this_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(900)
 def test_two_processes_here(tmp_path: Path) -> None:
     command = [*TRAINING, "training.epochs=2", "name=first", "launcher=local", "launcher.devices=2"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -131,7 +133,7 @@ def _show(number: str, cluster: dict[str, str]) -> str:
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @needs_slurm
 @pytest.mark.parametrize(
     ("order", "devices"), [(["scancel", "--signal=USR2"], 1), (["scontrol", "requeue"], 1), (["scancel", "--signal=USR2"], 2)],
@@ -153,7 +155,7 @@ def test_a_job_of_slurm_goes_on_after_it_was_stopped(tmp_path: Path, cluster: di
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @needs_slurm
 def test_a_cancelled_job_of_slurm_keeps_its_state_and_does_not_come_back(tmp_path: Path, cluster: dict[str, str]) -> None:
     folder = tmp_path / "runs" / "first"

@@ -45,7 +45,8 @@ def test_a_server_that_is_gone_for_five_minutes_gets_every_step_once(tmp_path: P
     uri = f"http://127.0.0.1:{port}"
     arguments = [*settings(bright(tmp_path), tmp_path, "outage"), "tracking=server", f"tracking.uri={uri}", "tracking.patience_seconds=900"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    training = subprocess.Popen([sys.executable, "-m", "medai.cli", "train", *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "medai.cli", "train", *arguments]
+    training = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     run = tmp_path / "runs" / "outage"
     while steps(run) < 10:
         assert training.poll() is None

@@ -132,6 +132,22 @@ def test_imbalance_is_met_by_weights_and_when_great_by_sampling(
 
 
 @pytest.mark.parametrize(
+    ("classes", "validation", "given", "rule"),
+    [
+        ((500, 500), (20, 20), {}, "0.5"),
+        ((700, 300), (20, 20), {}, "0.5"),
+        ((700, 300), (20, 20), {"training.class_weights": "none"}, "youden"),
+        ((700, 300), (900, 300), {}, "youden"),
+    ],
+)
+def test_a_threshold_is_chosen_where_validation_is_large_enough_or_nothing_else_is_fair(
+    facts: Callable[..., Fingerprint], classes: tuple[int, int], validation: tuple[int, int], given: dict[str, Any], rule: str
+) -> None:
+    plan = draw_up(facts("grey", labels=(binary(classes, validation),)), CPU, calculated, given=given)
+    assert plan.values["training.threshold"] == rule
+
+
+@pytest.mark.parametrize(
     ("changes", "sign"),
     [
         ({"name": "side", "train": {"left": 5, "right": 5}}, "'side'"),
