@@ -15,7 +15,7 @@ from medai.core.progress import say
 from medai.training.distributed import Group, connected
 from medai.training.precision import check_accelerator, choose_precision
 from medai.training.settings import TrainSettings
-from medai.training.train import Material, gather
+from medai.training.train import Material, gather, make_deterministic
 
 PARTS = ("input", "model", "train")
 SECONDS = 36.0  # of all measurements together
@@ -49,9 +49,7 @@ def bench(part: str, settings: TrainSettings, seconds: float = SECONDS) -> Repor
 
 
 def _measure(part: str, settings: TrainSettings, seconds: float, group: Group) -> Report:
-    torch.manual_seed(settings.seed)
-    torch.use_deterministic_algorithms(settings.training.deterministic, warn_only=True)  # as in a training
-    torch.backends.cudnn.benchmark = not settings.training.deterministic
+    make_deterministic(settings)
     material = gather(settings, group)
     report = Report(_facts(settings, material, group))
     share = seconds / (1 if part != "train" else 3)

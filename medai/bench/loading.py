@@ -10,7 +10,7 @@ import torch
 from medai.bench.stage import WARM_BATCHES, Stage, Stopwatch, enough, settle
 from medai.preprocessing.intensity import intensity
 from medai.training.data import Batch, BatchKey, Images, loader
-from medai.training.prepare import Prepare, decode
+from medai.training.prepare import Prepare
 from medai.training.train import Material
 
 GATHER, TARGETS, SINGLE = "gather from the view", "targets and draws", "augmentation, image by image"
@@ -109,7 +109,7 @@ def _prepare(prepare: Prepare, batch: Batch, watch: Stopwatch) -> None:
     """The steps of `Prepare`, each on its own."""
     images, count = batch.images, len(batch)
     if not images.is_floating_point():
-        images = watch.time(PREPARE, lambda images=images: prepare.intensity(decode(images, prepare.encoding)))  # type: ignore[misc]
+        images = watch.time(PREPARE, lambda images=images: prepare.values(images))  # type: ignore[misc]
     if (augmentation := prepare.augmentation) is not None:
         images = watch.time(BATCHED, lambda images=images: augmentation(images, batch.seeds))  # type: ignore[misc]
     if (mix := prepare.mix) is not None and len(images) > count:

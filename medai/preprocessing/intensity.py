@@ -19,6 +19,10 @@ class Window(nn.Module):
     def forward(self, pixels: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
         return ((pixels - self.lower) / (self.upper - self.lower)).clamp(0, 1)
 
+    def in_place(self, pixels: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+        """The same to the bit, in the memory of `pixels`."""
+        return pixels.sub_(self.lower).div_(self.upper - self.lower).clamp_(0, 1)
+
 
 class Percentile(nn.Module):
     """Map an image's own percentiles to [0, 1] and clip, so that exposure and bit depth do not matter.

@@ -145,7 +145,7 @@ class Fit:
         settings, self._device = self.settings, self.group.device
         self._classifier, self._train, self._validation, self._prepare, self._loss = classifier, train, validation, prepare, loss
         self._events, self._batches = events, batches
-        layout: Any = torch.channels_last if settings.channels_last else torch.preserve_format
+        layout: Any = torch.channels_last if settings.channels_last and not _breaks_channels_last(classifier) else torch.preserve_format
         classifier.to(self._device).to(memory_format=layout)  # type: ignore[call-overload]
         self._precision = Precision(choose_precision(settings.precision, settings.accelerator), self._device)
         self._whole: Classifier | None = None  # under FSDP, a copy that is put together to be judged and shipped
@@ -440,6 +440,12 @@ class Fit:
 
     def _stopped(self) -> bool:
         return self.settings.patience is not None and self.stale >= self.settings.patience
+
+
+def _breaks_channels_last(module: nn.Module) -> bool:
+    """Whether it has a strided 1 x 1 convolution of few channels, whose backward pass ends torch 2.13 on a CPU with a fault."""
+    convolutions = [each for each in module.modules() if isinstance(each, nn.Conv2d)]
+    return any(each.in_channels < 8 and each.kernel_size == (1, 1) and each.stride != (1, 1) for each in convolutions)
 
 
 def _interleave(ranks: Sequence[Sequence[np.ndarray]]) -> Float[np.ndarray, "N P"]:

@@ -8,7 +8,7 @@ from medai.augmentation.batched import BatchedAugmentation, not_covered
 from medai.augmentation.mix import Mix
 from medai.augmentation.pipeline import Augmentation
 from medai.core.progress import say
-from medai.preprocessing.intensity import intensity
+from medai.preprocessing.intensity import Window, intensity
 from medai.preprocessing.plan import IntensityPlan
 from medai.store.view import Encoding
 from medai.training.data import Batch
@@ -61,12 +61,13 @@ class Prepare:
         self.encoding, self.intensity = encoding, intensity(plan)
         self.augmentation, self.mix = augmentation, mix
         self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self._last: Tensor | None = None
 
     def __call__(self, batch: Batch) -> Float[Tensor, "n C H W"]:
-        """The network's input."""
+        """The network's input. It holds until the next call, which may use its memory again."""
         images = batch.images
         if not images.is_floating_point():
-            images = self._values(images)
+            images = self.values(images)
         if self.augmentation is not None:
             images = self.augmentation(images, batch.seeds)
         count = len(batch)
@@ -75,21 +76,27 @@ class Prepare:
         return images.contiguous(memory_format=self.format)
 
 
-    def _values(self, stored: Tensor) -> Float[Tensor, "m C H W"]:
+    def values(self, stored: Tensor) -> Float[Tensor, "m C H W"]:
         """Decode and map the intensity; on a processor some images at a time, so that they stay in its cache."""
-        count = max(1, CACHED_PIXELS // stored[0].numel())
-        if stored.device.type != "cpu" or len(stored) <= count:
-            small: Tensor = self.intensity(decode(stored, self.encoding))
-            return small
-        values = torch.empty(stored.shape, dtype=torch.float32)
+        values = self._memory(stored)
+        count = max(1, CACHED_PIXELS // stored[0].numel()) if stored.device.type == "cpu" else len(stored)
         for start in range(0, len(stored), count):
-            values[start : start + count] = self.intensity(decode(stored[start : start + count], self.encoding))
+            part = values[start : start + count].copy_(stored[start : start + count])
+            decode_in_place(part, self.encoding)
+            if isinstance(self.intensity, Window):
+                self.intensity.in_place(part)
+            else:
+                part.copy_(self.intensity(part))
         return values
 
+    def _memory(self, stored: Tensor) -> Float[Tensor, "m C H W"]:
+        """Memory for the values. It is used again for every batch: fresh pages cost as much as filling them."""
+        if self._last is None or self._last.shape != stored.shape or self._last.device != stored.device:
+            self._last = torch.empty(stored.shape, dtype=torch.float32, device=stored.device)
+        return self._last
 
-def decode(stored: Tensor, encoding: Encoding) -> Float[Tensor, "n C H W"]:
-    """Modality values of stored ones; see `Encoding`."""
-    values = stored.to(torch.float32)
-    if (encoding.scale, encoding.offset) == (1.0, 0.0):
-        return values
-    return values.mul_(encoding.scale).add_(encoding.offset)
+
+def decode_in_place(values: Float[Tensor, "n C H W"], encoding: Encoding) -> None:
+    """Stored values to modality values; see `Encoding`."""
+    if (encoding.scale, encoding.offset) != (1.0, 0.0):
+        values.mul_(encoding.scale).add_(encoding.offset)

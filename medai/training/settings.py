@@ -226,7 +226,7 @@ class TrainSettings:
         training: How the network is fitted.
         tracking: Where the run is recorded.
         seed: Same seed, same weights.
-        workers: Processes that prepare training batches and ingest files.
+        workers: Processes that ingest files, and that augment image by image; whole batches need none.
         runs: Folder of the runs.
         cohorts: Folder of the cohorts.
         name: Name of the run; null names it after the data set and the network.

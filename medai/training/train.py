@@ -115,7 +115,7 @@ def train(settings: TrainSettings, watch: Watch | None = None) -> Path:
 
 def _train(start: Start, group: Group, started: float, watch: Watch | None) -> None:
     settings, folder = start.settings, start.folder
-    _make_deterministic(settings)
+    make_deterministic(settings)
     state = load_state(folder / "state") if start.resumed else None
     material = gather(settings, group, pretrained=state is None)
     checkpoint, cohort = material.checkpoint, material.cohort
@@ -126,7 +126,7 @@ def _train(start: Start, group: Group, started: float, watch: Watch | None) -> N
         if start.resumed:
             say(f"Resumed at step {state['step']:,}, epoch {state['epoch'] + 1}" if state else "Resumed: nothing was trained yet")
             recorder.send_again()
-        fit = Fit(checkpoint.labels, settings.training, settings.seed, settings.workers, group, interruption)
+        fit = Fit(checkpoint.labels, settings.training, settings.seed, loader_workers(settings, material.train), group, interruption)
         with interruption.watched():
             ended = fit.run(
                 checkpoint.classifier, material.train, material.validation, material.prepare, material.loss, recorder,
@@ -180,6 +180,15 @@ def gather(settings: TrainSettings, group: Group = ALONE, cohort: Cohort | None 
         enable_checkpointing(checkpoint.classifier)
     loss = copy.deepcopy(loss).to(group.device)
     return Material(cohort, images, splits["validation"], cases["validation"], prepare, loss, batches, checkpoint, loaded)
+
+
+def loader_workers(settings: TrainSettings, images: Images) -> int:
+    """How many processes prepare batches: those of the settings where images are augmented one by one, or where the view is so large
+    that it is read from the disk again and again; else none, since handing over a batch costs more than gathering it.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    large = int(np.prod(images.view.shape)) * images.view.dtype.itemsize > memory / 2
+    return settings.workers if images.augmentation is not None or large else 0
 
 
 def _finish(
@@ -373,8 +382,10 @@ def _open(start: Start, group: Group, material: Material, facts: dict[str, Any])
     return tracker
 
 
-def _make_deterministic(settings: TrainSettings) -> None:
+def make_deterministic(settings: TrainSettings) -> None:
+    """Seed torch, and let it choose only algorithms that give the same result each time, if the settings say so."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.manual_seed(settings.seed)
     torch.use_deterministic_algorithms(settings.training.deterministic, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # finds faults, at twice the time
     torch.backends.cudnn.benchmark = not settings.training.deterministic

@@ -50,7 +50,7 @@ def test_ten_steps_in_a_row_without_a_finite_gradient_end_the_training(settings:
 def test_a_killed_worker_is_replaced_and_the_weights_are_the_same(
     settings: TrainSettings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    settings = with_steps(settings)
+    settings = replace(with_steps(settings), augmentation=replace(settings.augmentation, engine="monai"))
     whole = train(replace(settings, name="whole"))
     logged = Recorder.logged
 
