@@ -156,7 +156,7 @@ def sweep(plan: "SweepPlan") -> Path:
     from medai.training.train import Pruned
     from medai.training.train import train as fit
 
-    folder = run_sweep(plan, fit, Pruned)
+    folder = run_sweep(plan, lambda settings, watch=None: fit(_planned(settings), watch), Pruned)
     best = read_json(folder / "sweep.json")["best"]
     following = [f"medai evaluate {_setting('candidate', best['folder'])}"] if best else []
     _conclude({"sweep": folder / "sweep.html", "figures": folder / "sweep.json"}, following)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medai.core.error import MedaiError
 
-PATH_KEYS = frozenset({"path", "labels", "candidate", "predictions", "output", "runs", "cohorts", "folder"})
+PATH_KEYS = frozenset({"path", "labels", "candidate", "predictions", "output", "runs", "cohorts", "folder", "plan", "resume", "repeat"})
 # Texts that people write; other keys hold words and numbers, and keep Hydra's grammar (sweeps, lists).
 TEXT_KEYS = PATH_KEYS | {
     "name", "title", "intended_use", "uri", "url", "licence", "description", "meaning", "patient_pattern", "site_pattern",

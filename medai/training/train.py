@@ -55,6 +55,7 @@ from medai.training.validation import freeze
 
 __all__ = ["Pruned", "train"]
 
+SENT = ("config.json", "receipt.json", "plan.yaml", "pretrained.json", "checkpoint", "validation")  # to the tracking
 RUN_TAG = "medai.run"  # in MLflow, so that a run is found again
 
 
@@ -205,8 +206,9 @@ def _finish(
         facts["repeats"] = compare_with(Path(settings.repeat), folder)
         say(facts["repeats"]["verdict"])
     recorder.record({"step": step} | {f"best_{key}": value for key, value in figures.items()})
-    for name in ("config.json", "receipt.json", "checkpoint", "validation"):
-        recorder.tracker.artifact(folder / name)
+    for name in SENT:
+        if (folder / name).exists():
+            recorder.tracker.artifact(folder / name)
 
 
 def _freeze(settings: TrainSettings, material: Material, folder: Path, best: Checkpoint, device: torch.device) -> dict[str, float]:
@@ -242,8 +244,9 @@ def _finish_again(start: Start) -> None:
         tracker = continue_run(start.settings.tracking, Path(start.settings.runs), record["mlflow_run_id"])
         recorder = Recorder(start.folder, None, tracker, 1)  # type: ignore[arg-type]
         recorder.send_again()
-        for name in ("config.json", "receipt.json", "checkpoint", "validation"):
-            tracker.artifact(start.folder / name)
+        for name in SENT:
+            if (start.folder / name).exists():
+                tracker.artifact(start.folder / name)
         tracker.end("FINISHED")
 
 

@@ -125,6 +125,7 @@ def _submit(folder: Path, cluster: dict[str, str], *arguments: str) -> str:
 def _go_on(number: str, cluster: dict[str, str], folder: Path) -> None:
     """Slurm lets a job wait for two minutes before it starts it again: not here."""
     _wait(lambda: "Restarts=1" in _show(number, cluster) and "JobState=PENDING" in _show(number, cluster), _log(folder))
+    time.sleep(6)  # the job's credential is good again only after that of its first start has run out
     subprocess.run(["scontrol", "update", f"jobid={number}", "StartTime=now"], env=cluster, check=True)
 
 
