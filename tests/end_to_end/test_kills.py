@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -66,14 +67,25 @@ def unfinished(run: Path) -> set[str]:
     return {path.name for pattern in (".checkpoint.*", "state/.step-*") for path in run.glob(pattern)}
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    children: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            children += map(int, (task / "children").read_text().split())
+    return children + [each for child in children for each in descendants(child)]
+
+
 def kill(process: subprocess.Popen[str], run: Path, when: Callable[[], bool]) -> bool:
-    """SIGKILL the whole group when `when` says so; gives whether that was inside a checkpoint's writing."""
+    """SIGKILL every process of it when `when` says so; gives whether that was inside a checkpoint's writing."""
     before = unfinished(run)  # of earlier kills
     while process.poll() is None and not when():
         pass
     if process.poll() is not None:
         return False
-    os.killpg(process.pid, signal.SIGKILL)
+    for pid in [process.pid, *descendants(process.pid)]:  # torchrun gives each rank a process group of its own
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.communicate()
     return bool(unfinished(run) - before)
 
