@@ -270,6 +270,8 @@ def _placed(chosen: Any, started: datetime, number: int | None, overrides: Seque
     _check_alone(chosen, overrides)
     if chosen.resume not in (None, "auto"):
         return chosen
+    if chosen.folder and not chosen.name:
+        chosen.name = Path(chosen.folder).name  # a place of the user's own: `resume=auto` looks nowhere else
     dataset, model = str(chosen.dataset.get("name", "data")), str(chosen.model.get("_target_", "network")).rsplit(".", 1)[-1]
     name = f"{started:%Y-%m-%d_%H-%M-%S}_{dataset}"
     if number is not None:

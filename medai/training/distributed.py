@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, TCPStore
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -103,11 +104,19 @@ def connected(accelerator: str, timeout_seconds: float) -> Iterator[Group]:
         yield Group(device=device)
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+    dist.init_process_group(backend, rank=rank, world_size=size, timeout=timedelta(seconds=timeout_seconds), store=_store(size))
     try:
         yield Group(rank, size, device)
     finally:
         dist.destroy_process_group()
+
+
+def _store(size: int) -> Any:
+    """Torchrun's store, where a restarted training does not find the addresses of the ranks that have died; None without torchrun."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), size, is_master=False)
+    return PrefixStore(f"medai/{restarts()}", store)
 
 
 def _device(accelerator: str) -> torch.device:

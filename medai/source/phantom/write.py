@@ -16,6 +16,7 @@ import numpy as np
 
 from medai.core.error import MedaiError
 from medai.core.file import atomic_file, read_json, write_json
+from medai.core.lock import locked
 from medai.core.progress import progress
 from medai.dicom.write import Encoding, uid_of, write_image
 from medai.source.phantom.detector import present, quantise
@@ -44,6 +45,12 @@ def write_phantom(folder: Path, settings: PhantomSettings, workers: int | None =
     folder = Path(folder)
     if _is_complete(folder, settings):
         return
+    with locked(folder.with_name(f".{folder.name}.lock")):  # several trainings may want it at once
+        if not _is_complete(folder, settings):
+            _write(folder, settings, workers, executor)
+
+
+def _write(folder: Path, settings: PhantomSettings, workers: int | None, executor: Executor | None) -> None:
     parts = folder / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     write_json(folder / "unfinished.json", settings.to_dict())
