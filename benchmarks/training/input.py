@@ -11,7 +11,7 @@ from torch import Tensor
 from training.data import DataSet, data_set
 from training.harness import Part, rate
 
-LIMIT_SECONDS = 420
+LIMIT_SECONDS = 300
 WORKERS = (0, 2, 4)
 NODES: list[dict[str, Any]] = [
     {"_target_": "monai.transforms.RandFlip", "prob": 0.5, "spatial_axis": 1},

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from training.harness import Part, paired_ratio, terminal
 from training.problem import TINY, Problem, problems
 
-LIMIT_SECONDS = 270
+LIMIT_SECONDS = 200
 REPETITIONS = {TINY: 7}
 
 

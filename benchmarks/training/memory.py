@@ -13,7 +13,7 @@ import torch
 from training.data import INTENSITY, SEED, DataSet, data_set
 from training.harness import Part
 
-LIMIT_SECONDS = 150
+LIMIT_SECONDS = 100
 WORKERS = (0, 2, 4)
 LARGEST_GROWTH = 1.1
 SIDE = 32

@@ -11,7 +11,7 @@ from training.data import data_set
 from training.harness import Part, paired_ratio
 from training.network import VARIABLE, calls
 
-LIMIT_SECONDS = 150
+LIMIT_SECONDS = 100
 LONGEST_SECONDS = 120
 ROOT = Path(__file__).parents[2]
 BATCH, WARM = 32, 2

@@ -15,7 +15,7 @@ from training.data import data_set
 from training.harness import Part, paired_ratio, terminal
 from training.input import NODES
 
-LIMIT_SECONDS = 150
+LIMIT_SECONDS = 100
 
 
 @dataclass(frozen=True)

@@ -55,12 +55,13 @@ def plain(settings: TrainSettings) -> TrainSettings:
     return replace(settings, model=model, training=training)
 
 
-def test_two_ranks_train_as_one_does(plain: TrainSettings, tmp_path: Path) -> None:
+def test_two_ranks_train_as_one_does_over_fifty_steps(plain: TrainSettings, tmp_path: Path) -> None:
+    plain = replace(plain, training=replace(plain.training, epochs=9))
     results = {ranks: launch(replace(plain, name=f"ranks{ranks}"), tmp_path, ranks) for ranks in (1, 2)}
     assert all(result.returncode == 0 for result in results.values()), [result.stderr[-2000:] for result in results.values()]
     runs = [Path(plain.runs) / f"ranks{ranks}" for ranks in (1, 2)]
     curves = [np.array([line["loss"] for line in records(run) if "loss" in line]) for run in runs]
-    assert len(curves[0]) == 18
+    assert len(curves[0]) == 54
     assert np.abs(curves[0] - curves[1]).max() < 1e-5
     validated = [[line["validation_loss"] for line in records(run) if "epoch" in line] for run in runs]
     assert np.allclose(*validated, atol=1e-5)
