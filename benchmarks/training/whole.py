@@ -40,6 +40,7 @@ QUICK = (Case("residual_small, 16 px", {"_target_": "medai.model.network.residua
 def run(part: Part) -> None:
     """Measure both rates of every network in turns."""
     torch.use_deterministic_algorithms(True, warn_only=True)  # as a training has it by default
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # likewise
     cases = QUICK if part.quick else CASES
     for number, case in enumerate(cases):
         settings = settings_of(case, part.work, TrainingSettings(batch_size=case.batch, log_steps=50))

@@ -19,7 +19,7 @@ from medai.core.progress import progress
 from medai.ingest.pool import run_tasks
 from medai.preprocessing.plan import ResizePlan
 from medai.store.shard import NativePixels
-from medai.store.view import VIEW_CHECKSUMS, VIEW_PIXELS, VIEW_RECORD, VIEW_SCHEMA_VERSION, Encoding, View, checksum
+from medai.store.view import VIEW_CHECKSUMS, VIEW_PIXELS, VIEW_RECORD, VIEW_SCHEMA_VERSION, Encoding, View, checksums
 
 CASES_PER_TASK = 256
 FEWEST_STEPS = 64  # in which the median image has to be stored
@@ -73,7 +73,7 @@ def _make(path: Path, cohort: Cohort, plan: ResizePlan, workers: int) -> None:
     with atomic_directory(path, replaces=VIEW_RECORD) as temporary:
         context = _Context(cohort.path, temporary / VIEW_PIXELS, shape, encoding)
         _reserve(context.raw, int(np.prod(shape)) * np.dtype(encoding.dtype).itemsize)
-        _reserve(context.raw.with_name(VIEW_CHECKSUMS), 4 * shape[0])
+        _reserve(context.raw.with_name(VIEW_CHECKSUMS), 8 * shape[0])
         with progress(f"View {plan.height} x {plan.width} of {cohort.name}", len(cases)) as bar:
             for count in run_tasks(_fill, context, tasks, workers if values > FEW_VALUES else 0):
                 bar.advance(count)
@@ -122,7 +122,7 @@ def _fill(context: _Context, task: tuple[int, pl.DataFrame]) -> int:
         torch.set_num_threads(1)
     first, cases = task
     raw = np.memmap(context.raw, dtype=context.encoding.dtype, mode="r+", shape=context.shape)
-    checksums = np.memmap(context.raw.with_name(VIEW_CHECKSUMS), dtype=np.uint32, mode="r+", shape=context.shape[:1])
+    sums = np.memmap(context.raw.with_name(VIEW_CHECKSUMS), dtype=np.uint64, mode="r+", shape=context.shape[:1])
     pixels = NativePixels(context.cohort)
     grouped = cases.with_row_index("row").group_by("shape", maintain_order=True)
     for (shape,), group in grouped:
@@ -132,9 +132,9 @@ def _fill(context: _Context, task: tuple[int, pl.DataFrame]) -> int:
             batch = np.stack([pixels.read(*place).astype(np.float32) for place in some.select("shard", "offset", "length").iter_rows()])
             rows, stored = first + some["row"].to_numpy(), context.encoding.encode(_resize(batch, context.shape))
             raw[rows] = stored
-            checksums[rows] = [checksum(image) for image in stored]
+            sums[rows] = checksums(stored)
     raw.flush()
-    checksums.flush()
+    sums.flush()
     return len(cases)
 
 

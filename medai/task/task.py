@@ -87,6 +87,7 @@ class Loss(nn.Module):
         self.labels = tuple(labels)
         self.case_loss = CrossEntropy() if case_loss is None else case_loss
         self._blocks = blocks_of(labels)
+        self._plain = type(self.case_loss) is CrossEntropy and not label_smoothing and class_weights is None
         weights = class_weights or [torch.ones(len(label.classes)) for label in labels]
         for number, block in enumerate(self._blocks):
             rows = block.classes + 1  # the first one, of zeros, is that of an unknown label: its index is -1
@@ -98,6 +99,9 @@ class Loss(nn.Module):
 
     def sums(self, target: Int64[Tensor, "N L"] | Target | Mixture) -> Float[Tensor, " L"]:
         """Per label, the sum of share times class weight over the known cases. Those of the parts of a batch add up."""
+        short = self._short(target)
+        if short is not None:
+            return torch.full((len(self.labels),), float(len(short)))
         return torch.cat([self._look_up("weight", number, target).sum(dim=(0, 2)) for number in range(len(self._blocks))])
 
     def denominators(self, target: Int64[Tensor, "N L"] | Target | Mixture) -> Float[Tensor, " L"]:
@@ -114,12 +118,32 @@ class Loss(nn.Module):
     ) -> Float[Tensor, ""]:
         """The loss of (a part of) a batch; the parts of a global batch add up to the loss of the whole."""
         logit = logit if logit.dtype == torch.float64 else logit.float()
+        short = self._short(target)
+        if short is not None:
+            return self._plain_sum(logit, short) / (denominators[0] * len(self.labels))  # known labels have one denominator
         factors = 1 / (denominators * len(self.labels))
         totals = []
         for number, block in enumerate(self._blocks):
             truth = self._look_up("truth", number, target) * factors[block.places, None]
             totals.append((block.losses(self.case_loss, logit) * truth).sum())
         return reduce(torch.add, totals)
+
+    def _short(self, target: Int64[Tensor, "N L"] | Target | Mixture) -> Int64[Tensor, "N L"] | None:
+        """The classes, where every label is known and counts alike: then torch's own cross-entropy is the loss."""
+        if not self._plain or isinstance(target, Tensor):
+            return None
+        mixture = as_mixture(target)
+        return mixture[0].classes if len(mixture) == 1 and mixture[0].complete and mixture[0].share is None else None
+
+    def _plain_sum(self, logit: Float[Tensor, "N P"], classes: Int64[Tensor, "N L"]) -> Float[Tensor, ""]:
+        costs = []
+        for block in self._blocks:
+            part, truth = logit[:, block.columns], classes[:, block.places]
+            if block.labels[0].kind == "binary":
+                costs.append(functional.binary_cross_entropy_with_logits(part, truth.to(part.dtype), reduction="sum"))
+            else:
+                costs.append(functional.cross_entropy(part, truth[:, 0], reduction="sum"))
+        return reduce(torch.add, costs)
 
     def _look_up(self, table: str, number: int, target: Int64[Tensor, "N L"] | Target | Mixture) -> Float[Tensor, "N B K"]:
         """How much a block's labels (``weight``, K = 1) or each of their classes (``truth``) count, for every case."""

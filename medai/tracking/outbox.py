@@ -10,6 +10,7 @@ from medai.core.progress import say
 
 FIRST_WAIT = 2.0  # seconds until a failed sending is tried again; doubled each time
 LONGEST_WAIT = 30.0
+SECONDS_BETWEEN_SENDINGS = 2.0  # a sending has a price, whatever it carries
 MOST_METRICS = 500  # of one request; MLflow takes 1,000
 PERMANENT = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED")
 
@@ -26,6 +27,7 @@ class Outbox:
         self._name, self._log_batch = name, log_batch
         self._waiting: deque[Any] = deque()  # metrics, and calls of anything else
         self._changed = threading.Condition()
+        self._hurried = 0  # how many wait for everything to be sent
         self._away_since: float | None = None  # since when the server does not answer
         threading.Thread(target=self._work, daemon=True, name="mlflow").start()
 
@@ -49,11 +51,14 @@ class Outbox:
         """
         with self._changed:
             begun = time.monotonic()
+            self._hurried += 1
+            self._changed.notify_all()
             while self._waiting:
                 away = self._away_since
                 if away is not None and time.monotonic() - max(away, begun) > patience_seconds:
                     break
                 self._changed.wait(0.2)
+            self._hurried -= 1
             return len(self._waiting)
 
     def _work(self) -> None:
@@ -62,6 +67,7 @@ class Outbox:
             with self._changed:
                 while not self._waiting:
                     self._changed.wait()
+                self._changed.wait_for(lambda: self._hurried, SECONDS_BETWEEN_SENDINGS)
                 head = self._waiting[0]
                 batch = [] if callable(head) else self._head_metrics()
             try:

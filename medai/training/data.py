@@ -72,7 +72,7 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """Page-locked memory, from which a GPU copies while it computes; the loader calls it."""
         shares = [None if target.share is None else target.share.pin_memory() for target in self.mixture]
-        targets = tuple(Target(target.classes.pin_memory(), share) for target, share in zip(self.mixture, shares, strict=True))
+        targets = tuple(Target(one.classes.pin_memory(), share, one.complete) for one, share in zip(self.mixture, shares, strict=True))
         return Batch(self.images.pin_memory(), targets, self.denominators.pin_memory(), self.seeds)
 
 
@@ -106,9 +106,11 @@ class Images(Dataset[Batch]):
     mix: Mix | None = None
     loss: Loss | None = None
     _intensity: torch.nn.Module = field(init=False, repr=False)
+    _complete: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._intensity = intensity(self.plan)
+        self._complete = bool((self.target >= 0).all()) and self.uncertain is None
 
     def __len__(self) -> int:
         return len(self.ordinals)
@@ -144,7 +146,7 @@ class Images(Dataset[Batch]):
     def _targets(self, rows: Int64[np.ndarray, " n"]) -> tuple[Target, ...]:
         classes = torch.from_numpy(self.target[rows])
         if self.uncertain is None:
-            return (Target(classes, None),)
+            return (Target(classes, None, self._complete),)
         return tuple(mixture(classes, torch.from_numpy(self.uncertain[rows]), *self.uncertain_policy))
 
     def _images(self, rows: Int64[np.ndarray, " m"], seeds: UInt64[np.ndarray, " m"]) -> Shaped[Tensor, "m C H W"]:

@@ -238,7 +238,8 @@ class Fit:
         values = [self._backward(part, number, last=number + 1 == len(parts)) for number, part in enumerate(parts)]
         if self._finish_gradients(kept):
             self._update()
-            self._total += sum(values)
+            for value in values:
+                self._total += value
         self._optimizer.zero_grad(set_to_none=True)
         if self._average and self.settings.ema_decay:
             self._average.update()

@@ -49,7 +49,7 @@ def test_any_number_of_workers_gives_the_same_view(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(medai.ingest.view, "FEW_VALUES", 0)
     two = ensure_view(cohort, plan, workers=2)
     assert (two.path / "pixels.raw").read_bytes() == data
-    assert sorted(path.name for path in two.path.iterdir()) == ["pixels.raw", "view.json"]
+    assert sorted(path.name for path in two.path.iterdir()) == ["checksums.raw", "pixels.raw", "view.json"]
 
 
 def test_a_view_is_made_once_and_a_new_plan_makes_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from medai.core.error import MedaiError
 from medai.core.file import write_json
-from medai.store.view import Encoding, View
+from medai.store.view import Encoding, View, checksums
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,7 @@ def test_values_outside_are_clipped_and_halves_are_rounded_to_even() -> None:
 def _view(folder: Path) -> np.ndarray:
     pixels = np.arange(6 * 2 * 3 * 4, dtype=np.int16).reshape(6, 2, 3, 4)
     (folder / "pixels.raw").write_bytes(pixels.tobytes())
+    checksums(pixels).tofile(folder / "checksums.raw")
     write_json(folder / "view.json", {"schema_version": "1.0", "shape": [6, 2, 3, 4], "dtype": "int16", "scale": 1.0, "offset": 0.0})
     return pixels
 
@@ -73,5 +74,5 @@ def test_a_view_that_was_cut_off_is_refused(tmp_path: Path) -> None:
 def test_a_newer_view_is_refused_by_name(tmp_path: Path) -> None:
     _view(tmp_path)
     write_json(tmp_path / "view.json", {"schema_version": "2.0"})
-    with pytest.raises(MedaiError, match="a view of schema 2.0; this medai reads up to 1.0"):
+    with pytest.raises(MedaiError, match="a view of schema 2.0; this medai reads up to 1.1"):
         View.open(tmp_path)

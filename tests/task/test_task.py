@@ -124,3 +124,20 @@ def test_decisions_follow_thresholds_and_largest_probabilities() -> None:
     assert torch.allclose(probability[:, 1:].sum(1), torch.ones(2))
     assert decision.tolist() == [[1, 1], [0, 0]]
     assert decision.dtype == torch.int64
+
+
+def test_where_every_label_is_known_the_loss_takes_a_short_way_to_the_same_value() -> None:
+    labels = (Label("a", "binary", ("no", "yes")), Label("b", "multiclass", ("x", "y", "z")), Label("c", "binary", ("no", "yes")))
+    drawn = torch.Generator().manual_seed(0)
+    classes = torch.stack([torch.randint(0, count, (9,), generator=drawn) for count in (2, 3, 2)], dim=1)
+    logit = torch.randn(9, 5, generator=drawn, requires_grad=True)
+    loss = Loss(labels)
+    values, gradients = [], []
+    for complete in (False, True):
+        target = (Target(classes, None, complete),)
+        value = loss(logit[:4], (target[0].take(torch.arange(4)),), loss.denominators(target))
+        (gradient,) = torch.autograd.grad(value, logit)
+        values.append(value)
+        gradients.append(gradient)
+    assert torch.allclose(values[0], values[1], atol=1e-6)
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-7)

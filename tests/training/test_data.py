@@ -11,7 +11,7 @@ from medai.augmentation.mix import Mix
 from medai.core.error import MedaiError
 from medai.core.label import Label
 from medai.preprocessing.plan import IntensityPlan
-from medai.store.view import VIEW_CHECKSUMS, VIEW_PIXELS, View, checksum
+from medai.store.view import VIEW_CHECKSUMS, VIEW_PIXELS, View, checksums
 from medai.task.task import Loss
 from medai.training.data import EpochBatches, Images, OrderedBatches, loader
 from medai.training.distributed import Group
@@ -26,7 +26,7 @@ def view(tmp_path: Path) -> View:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (37, 1, 6, 5)).astype(np.uint8)
     pixels.tofile(tmp_path / VIEW_PIXELS)
-    np.array([checksum(image) for image in pixels], dtype=np.uint32).tofile(tmp_path / VIEW_CHECKSUMS)
+    checksums(pixels).tofile(tmp_path / VIEW_CHECKSUMS)
     return View(tmp_path, {"shape": [37, 1, 6, 5], "dtype": "uint8", "scale": 1.0, "offset": 0.0})
 
 

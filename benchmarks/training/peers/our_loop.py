@@ -57,7 +57,7 @@ class Memory(Dataset[Batch]):
 
     @staticmethod
     def _batch(images: Tensor, classes: Tensor, loss: Loss) -> Batch:
-        target = Target(classes[:, None])
+        target = Target(classes[:, None], None, True)  # as `Images` marks it, where no label is unknown
         return Batch(images, (target,), loss.denominators(target), None)  # type: ignore[arg-type]
 
 
@@ -79,6 +79,7 @@ def run(problem: Problem) -> float:
         validation: Any = Memory(problem, loss, len(images))
         prepare = Prepare(ENCODING, INTENSITY, channels_last=problem.channels_last)
         torch.use_deterministic_algorithms(True, warn_only=True)  # as a training has it by default; the other loops do not
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # likewise
         try:
             fit.run(classifier, training, validation, prepare, loss, recorder, batches)
         finally:
