@@ -1,6 +1,7 @@
 """PneumoniaMNIST: train, score the test split once a seed, export, and hold the ONNX graph against torch on the test split.
 
     python benchmarks/pneumoniamnist.py PNEUMONIAMNIST.npz --seeds 100 101 102
+    python benchmarks/pneumoniamnist.py PNEUMONIAMNIST.npz --auto       # by a plan instead of the recipe; another folder and output
 
 The recipe (configs/experiment/pneumoniamnist.yaml), the epoch, the calibration and the threshold are fixed on validation.
 Results go to benchmarks/results/pneumoniamnist.json; `looks_at_test` counts how often the test labels of the cohort were opened.
@@ -28,6 +29,7 @@ from medai.inference.evaluate import evaluate_candidate
 from medai.inference.predict import predict_cases
 from medai.inference.settings import EvaluateSettings
 from medai.ingest.view import ensure_view
+from medai.planning.auto import planned
 from medai.training.checkpoint import Checkpoint
 from medai.training.train import train
 
@@ -35,13 +37,13 @@ AT_THRESHOLD = ("threshold", "accuracy", "sensitivity", "specificity", "ppv", "n
 PUBLISHED = {"ResNet-50 (224), best ResNet row": [0.962, 0.884], "Google AutoML Vision, best row": [0.991, 0.946]}
 
 
-def train_seed(path: str, seed: int, folder: Path, workers: int) -> None:
+def train_seed(path: str, seed: int, folder: Path, workers: int, recipe: list[str]) -> None:
     """Train, unless the run is there already."""
     run = folder / "runs" / f"seed{seed}"
     if (run / "run.json").exists() and json.loads((run / "run.json").read_text())["status"] == "finished":
         return
-    arguments = ["experiment=pneumoniamnist", f"dataset.path={path}", f"seed={seed}", f"folder={run}", f"workers={workers}"]
-    train(settings("train", [*arguments, f"runs={folder / 'runs'}", f"cohorts={folder / 'cohorts'}"]))
+    arguments = [*recipe, f"dataset.path={path}", f"seed={seed}", f"folder={run}", f"workers={workers}"]
+    train(planned(settings("train", [*arguments, f"runs={folder / 'runs'}", f"cohorts={folder / 'cohorts'}"])))
 
 
 def score_seed(seed: int, folder: Path) -> dict[str, Any]:
@@ -92,15 +94,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path")
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102])
-    parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-pneumoniamnist"))
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "pneumoniamnist.json")
+    parser.add_argument("--auto", action="store_true", help="model=auto in place of experiment=pneumoniamnist")
+    parser.add_argument("--folder", type=Path, help="of the runs: runs/benchmark-pneumoniamnist, with -auto behind it for --auto")
+    parser.add_argument("--output", type=Path, help="results/pneumoniamnist.json beside this file, or pneumoniamnist_auto.json")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--train-only", action="store_true", help="leave the test split closed; a second call goes on from the runs")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
+    suffix = "-auto" if chosen.auto else ""
+    chosen.folder = chosen.folder or Path(f"runs/benchmark-pneumoniamnist{suffix}")
+    chosen.output = chosen.output or Path(__file__).parent / "results" / f"pneumoniamnist{suffix.replace('-', '_')}.json"
+    recipe = ["model=auto", "dataset=pneumoniamnist"] if chosen.auto else ["experiment=pneumoniamnist"]
     for seed in chosen.seeds:
-        train_seed(chosen.path, seed, chosen.folder, chosen.workers)
+        train_seed(chosen.path, seed, chosen.folder, chosen.workers, recipe)
     if chosen.train_only:
         return
     seeds = [score_seed(seed, chosen.folder) for seed in chosen.seeds]
