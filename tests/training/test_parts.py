@@ -37,11 +37,11 @@ def test_the_average_follows_weights_and_batch_statistics() -> None:
     with torch.no_grad():
         module[0].weight += 1
         module[1].running_mean += 5
-    average.update(module)
+    average.update()
     assert torch.allclose(average.module[0].weight, before + 0.9)  # the first decay is 1 / 10
     assert torch.allclose(average.module[1].running_mean, torch.tensor([4.5, 4.5]))
     for _ in range(300):
-        average.update(module)
+        average.update()
     assert torch.allclose(average.module[0].weight, before + 1, atol=1e-4)
     assert not average.module.training
 
