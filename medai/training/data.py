@@ -137,13 +137,14 @@ class Images(Dataset[Batch]):
         return draw_seeds(self.seed, key.epoch, np.arange(key.position, key.position + len(key.rows)), stream)
 
     def _mixture(self, key: BatchKey, seeds: UInt64[np.ndarray, " n"]) -> tuple[Target, ...]:
-        own = self._targets(key.rows)
+        own = self.targets(key.rows)
         if key.partners is None or self.mix is None:
             return own
         share = torch.from_numpy(self.mix.draw(seeds, self.view.shape[2:]).share)
-        return mixed(own, self._targets(key.partners), share)
+        return mixed(own, self.targets(key.partners), share)
 
-    def _targets(self, rows: Int64[np.ndarray, " n"]) -> tuple[Target, ...]:
+    def targets(self, rows: Int64[np.ndarray, " n"]) -> tuple[Target, ...]:
+        """What is known of the cases of some rows: their mixture."""
         classes = torch.from_numpy(self.target[rows])
         if self.uncertain is None:
             return (Target(classes, None, self._complete),)

@@ -145,8 +145,7 @@ class Fit:
         settings, self._device = self.settings, self.group.device
         self._classifier, self._train, self._validation, self._prepare, self._loss = classifier, train, validation, prepare, loss
         self._events, self._batches = events, batches
-        layout: Any = torch.channels_last if settings.channels_last and not _breaks_channels_last(classifier) else torch.preserve_format
-        classifier.to(self._device).to(memory_format=layout)  # type: ignore[call-overload]
+        classifier.to(self._device).to(memory_format=prepare.format)  # type: ignore[call-overload]
         self._precision = Precision(choose_precision(settings.precision, settings.accelerator), self._device)
         self._whole: Classifier | None = None  # under FSDP, a copy that is put together to be judged and shipped
         if settings.strategy == "fsdp" and self.group.size > 1:
@@ -158,7 +157,7 @@ class Fit:
         self._factor = schedule(settings.schedule, self._last_step, settings.warmup, settings.final_learning_rate)
         averaged = settings.ema_decay or settings.swa_start is not None
         self._average = AveragedWeights(classifier, settings.ema_decay or None) if averaged else None
-        self._plain = Prepare(validation.view.encoding, validation.plan, channels_last=settings.channels_last)
+        self._plain = Prepare(validation.view.encoding, validation.plan, channels_last=prepare.format == torch.channels_last)
         held_out = OrderedBatches(len(validation), 4 * settings.batch_size, self.group, settings.limit_batches)
         self._held_out = loader(validation, held_out, 0, False)
         self._validation_target = validation.target[: held_out.count]
@@ -441,12 +440,6 @@ class Fit:
 
     def _stopped(self) -> bool:
         return self.settings.patience is not None and self.stale >= self.settings.patience
-
-
-def _breaks_channels_last(module: nn.Module) -> bool:
-    """Whether it has a strided 1 x 1 convolution of few channels, whose backward pass ends torch 2.13 on a CPU with a fault."""
-    convolutions = [each for each in module.modules() if isinstance(each, nn.Conv2d)]
-    return any(each.in_channels < 8 and each.kernel_size == (1, 1) and each.stride != (1, 1) for each in convolutions)
 
 
 def _interleave(ranks: Sequence[Sequence[np.ndarray]]) -> Float[np.ndarray, "N P"]:

@@ -53,7 +53,7 @@ def find_start(settings: TrainSettings) -> Start:
     if _is_run(named):
         _check_same(settings, named)
         return _resumed(settings, named)
-    found = None if settings.name or (settings.folder and _is_sweep(settings)) else _newest_unfinished(settings)
+    found = None if settings.name or settings.sweep else _newest_unfinished(settings)
     if found:
         say(f"Going on with {found}")
     return _resumed(settings, found) if found else _fresh(settings)
@@ -125,10 +125,6 @@ def _folder(settings: TrainSettings, suffix: str = "") -> Path:
 def _is_run(folder: Path) -> bool:
     path = folder / "config.json"
     return path.is_file() and path.stat().st_size > 0  # an empty one was claimed by a training that ended before it began
-
-
-def _is_sweep(settings: TrainSettings) -> bool:
-    return settings.sweep is not None
 
 
 def comparable(settings: TrainSettings | Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import signal
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from medai.core.progress import quiet, say
 from medai.ingest.ingest import ingest
 from medai.ingest.view import ensure_view
 from medai.model.checkpointing import enable_checkpointing
+from medai.model.layout import takes_channels_last
 from medai.model.pretrained import LoadedWeights, load_pretrained
 from medai.preprocessing.plan import PreprocessingPlan, ResizePlan
 from medai.source.build import build_source
@@ -34,7 +36,6 @@ from medai.task.loss import build_case_loss
 from medai.task.sampling import sampling_weights
 from medai.task.target import UNKNOWN
 from medai.task.task import Loss, balanced_weights
-from medai.task.uncertain import mixture
 from medai.tracking.run import Tracker, continue_run, find_run, start_run
 from medai.training.checkpoint import Checkpoint
 from medai.training.data import EpochBatches, Images, OrderedBatches, loader
@@ -107,7 +108,8 @@ def train(settings: TrainSettings, watch: Watch | None = None) -> Path:
         start = group.broadcast(find_start(settings) if group.first else None)
         assert start is not None
         if start.finished:
-            _finish_again(start)
+            if group.first:
+                _finish_again(start)
             return start.folder
         with locked(start.folder / ".lock", refuse=f"{start.folder} is being trained by another process") if group.first else _nothing():
             _train(start, group, started, watch)
@@ -134,7 +136,7 @@ def _train(start: Start, group: Group, started: float, watch: Watch | None) -> N
                 material.batches, state,
             )  # fmt: skip
         if not ended:
-            raise Interrupted(max(interruption.number, 15), resume_command(folder))
+            raise Interrupted(interruption.number or signal.SIGTERM, resume_command(folder))  # another rank may have got it
         if recorder.pruned is not None:
             raise Pruned(recorder.pruned)
         if group.first:
@@ -162,14 +164,13 @@ def gather(settings: TrainSettings, group: Group = ALONE, cohort: Cohort | None 
     cases = {name: _cases(settings, cohort, name) for name in ("train", "validation")}
     splits = {name: _images(settings, cohort, view, plan, cases[name], name) for name in cases}
     images = splits["train"]
-    known = mixture(torch.from_numpy(images.target), torch.from_numpy(_or_none(images.uncertain, images.target)), *images.uncertain_policy)
+    known = images.targets(np.arange(len(images)))
     weights = balanced_weights(cohort.labels, known) if training.class_weights == "balanced" else None
     loss = Loss(cohort.labels, build_case_loss(settings.loss, cohort.labels, known), training.label_smoothing, weights)
     chosen = settings.augmentation
     single, batched = choose_augmentation(chosen, view.shape[1:])
     mix = Mix(chosen.mix, chosen.mix_alpha, chosen.mix_probability) if chosen.mix != "none" else None
     images.augmentation, images.mix, images.loss = single, mix, loss
-    prepare = Prepare(view.encoding, plan.intensity, batched, mix, training.channels_last)
     drawn = _drawn(settings, cohort, cases["train"], images.target)
     batches = EpochBatches(
         len(images), training.batch_size, settings.seed, group, training.micro_batch, drawn, mix is not None, training.limit_batches
@@ -177,6 +178,8 @@ def gather(settings: TrainSettings, group: Group = ALONE, cohort: Cohort | None 
     torch.manual_seed(settings.seed)
     checkpoint = Checkpoint.fresh(cohort.labels, plan, settings.model, variants_of(training))
     loaded = load_pretrained(checkpoint.classifier.network, settings.pretrained) if settings.pretrained.path and pretrained else None
+    channels_last = training.channels_last and takes_channels_last(checkpoint.classifier)
+    prepare = Prepare(view.encoding, plan.intensity, batched, mix, channels_last)
     if training.gradient_checkpointing:
         enable_checkpointing(checkpoint.classifier)
     loss = copy.deepcopy(loss).to(group.device)
@@ -199,8 +202,7 @@ def _finish(
     folder = recorder.folder
     best = Checkpoint.load(folder, finished=False)
     figures = _freeze(settings, material, folder, best, device)
-    seconds = time.time() - facts["started"] + facts.pop("seconds_before", 0.0)
-    facts |= {"seconds": seconds, "checkpoint_hash": best.hash, "validation": figures}
+    facts |= {"seconds": time.time() - facts["started"], "checkpoint_hash": best.hash, "validation": figures}
     facts["weights_sha256"] = hash_file(folder / "checkpoint" / "model.safetensors")
     if settings.repeat:
         facts["repeats"] = compare_with(Path(settings.repeat), folder)
@@ -283,10 +285,6 @@ def _uncertain(cases: pl.DataFrame, labels: tuple[Label, ...]) -> Bool[np.ndarra
         return None
     flags = np.stack([cases[name].fill_null(False).to_numpy() for name in names], axis=1)
     return flags if flags.any() else None
-
-
-def _or_none(flags: Bool[np.ndarray, "n L"] | None, target: Int64[np.ndarray, "n L"]) -> Bool[np.ndarray, "n L"]:
-    return np.zeros(target.shape, dtype=bool) if flags is None else flags
 
 
 def _drawn(settings: TrainSettings, cohort: Cohort, cases: pl.DataFrame, target: Int64[np.ndarray, "n L"]) -> np.ndarray | None:
