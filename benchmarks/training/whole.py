@@ -9,8 +9,8 @@ import torch
 
 from medai.bench.network import Step, measure_model, measure_training
 from medai.training.distributed import Group
+from medai.training.material import gather
 from medai.training.settings import TrainingSettings, TrainSettings
-from medai.training.train import gather
 from training.data import data_set
 from training.harness import Part, paired_ratio, terminal
 from training.input import NODES

@@ -13,9 +13,9 @@ from medai.core.environment import commit, hardware, versions
 from medai.core.error import MedaiError
 from medai.core.progress import say
 from medai.training.distributed import Group, connected
+from medai.training.material import Material, gather, make_deterministic
 from medai.training.precision import check_accelerator, choose_precision
 from medai.training.settings import TrainSettings
-from medai.training.train import Material, gather, make_deterministic
 
 PARTS = ("input", "model", "train")
 SECONDS = 36.0  # of all measurements together

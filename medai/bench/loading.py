@@ -10,8 +10,8 @@ import torch
 from medai.bench.stage import WARM_BATCHES, Stage, Stopwatch, enough, settle
 from medai.preprocessing.intensity import intensity
 from medai.training.data import Batch, BatchKey, Images, loader
+from medai.training.material import Material
 from medai.training.prepare import Prepare
-from medai.training.train import Material
 
 GATHER, TARGETS, SINGLE = "gather from the view", "targets and draws", "augmentation, image by image"
 PREPARE, BATCHED, MIX, LAYOUT = "decode and intensity", "augmentation, batched", "mix", "memory layout"

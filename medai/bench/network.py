@@ -17,11 +17,11 @@ from medai.training.data import Images
 from medai.training.distributed import Group
 from medai.training.ema import AveragedWeights
 from medai.training.fit import EpochResult, Fit
+from medai.training.material import Material
 from medai.training.optimizer import build_optimizer
 from medai.training.precision import Precision, choose_precision
 from medai.training.predictor import Classifier
 from medai.training.settings import TrainSettings
-from medai.training.train import Material
 
 FORWARD, LOSS, BACKWARD, OPTIMISER = "forward", "loss", "backward", "optimiser"
 

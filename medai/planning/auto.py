@@ -21,9 +21,9 @@ from medai.planning.sheet import nested
 from medai.planning.write import YAML_FILE, read_plan, write_plan
 from medai.source.build import build_source
 from medai.training.distributed import connected, ranks, restarts
+from medai.training.material import gather
 from medai.training.range_test import STEPS, RangeTest, range_test
 from medai.training.settings import TrainSettings
-from medai.training.train import gather
 
 OWN = ("_target_", "plan", "budget_minutes", "range_test", "given")  # arguments of the option; others go to the network
 FEWEST_STEPS, OF_STEPS = 40, 5  # a range test is no longer than a fifth of a short training

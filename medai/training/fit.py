@@ -27,6 +27,7 @@ from medai.training.data import Batch, EpochBatches, Images, OrderedBatches, loa
 from medai.training.distributed import ALONE, Group
 from medai.training.ema import AveragedWeights
 from medai.training.interruption import Interruption
+from medai.training.nonfinite import culprits, message
 from medai.training.optimizer import build_optimizer
 from medai.training.precision import Precision, choose_precision
 from medai.training.predictor import Classifier
@@ -38,7 +39,6 @@ from medai.training.validation import figures
 
 MOST_SKIPPED = 10  # steps in a row whose loss is not finite
 MOST_DEATHS = 3  # of worker processes, in one epoch
-MOST_NAMES = 8  # of cases in a message
 
 
 @dataclass
@@ -293,22 +293,12 @@ class Fit:
             raise MedaiError(self._not_finite(float(value.detach()), self.step, images, logit))
 
     def _not_finite(self, value: float, step: int, images: Tensor | None = None, logit: Tensor | None = None) -> str:
-        batch = step - self.epoch * self._batches.steps
-        rows = self._batches.rows(self.epoch, batch)
+        rows = self._batches.rows(self.epoch, step - self.epoch * self._batches.steps)
         own = np.array([rows[place] for place in self.group.part(len(rows))])
-        what = "the batch held the cases"
-        if images is not None and logit is not None and len(images) == len(own):
-            for tensor, words in ((images, "these images are not finite:"), (logit, "not finite are the outputs of the cases")):
-                wrong = ~torch.isfinite(tensor.flatten(1)).all(dim=1).cpu().numpy()
-                if wrong.any() and not wrong.all():
-                    own, what = own[wrong], words
-                    break
-        names = self._train.names(own)
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        return (
-            f"the loss became {value} at step {step + 1} (epoch {self.epoch + 1}); {what} {', '.join(names[:MOST_NAMES])}{more}; "
-            "lower training.optimizer.lr, set training.gradient_clip=1, or leave such steps out with training.on_nonfinite=skip"
-        )
+        wrong, what = None, "the batch held the cases"
+        if images is not None and logit is not None and len(images) == len(own):  # else it came in several parts
+            wrong, what = culprits(images, logit)
+        return message(value, step + 1, self.epoch + 1, what, self._train.names(own if wrong is None else own[wrong]))
 
     def _finish_gradients(self, kept: list[Tensor] | None) -> bool:
         """Clip the gradients; False if they are not finite and the step is to be left out. They are the same on every rank."""

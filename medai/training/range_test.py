@@ -22,10 +22,10 @@ from medai.evaluation.report.svg import Plot
 from medai.model.freeze import freeze
 from medai.training.data import Batch, loader
 from medai.training.distributed import ALONE, Group, connected
+from medai.training.material import Material, gather
 from medai.training.optimizer import build_optimizer
 from medai.training.precision import Precision, choose_precision
 from medai.training.settings import TrainSettings
-from medai.training.train import Material, gather
 
 STEPS = 100
 RANGE_ADAPTIVE, RANGE_PLAIN = (1e-5, 1.0), (1e-4, 10.0)  # of optimisers that scale their steps themselves, and of others

@@ -9,8 +9,8 @@ import torch
 
 from medai.preprocessing.plan import IntensityPlan
 from medai.tracking.settings import TrackingSettings
+from medai.training.material import Material, gather
 from medai.training.settings import AugmentationSettings, PreprocessingSettings, TrainingSettings, TrainSettings
-from medai.training.train import Material, gather
 
 
 @pytest.fixture(scope="session")

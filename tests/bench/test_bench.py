@@ -15,8 +15,8 @@ from medai.cli import main
 from medai.core.error import MedaiError
 from medai.training.data import Batch
 from medai.training.distributed import Group
+from medai.training.material import Material, gather
 from medai.training.settings import AugmentationSettings, TrainSettings
-from medai.training.train import Material, gather
 
 CPU = torch.device("cpu")
 
@@ -117,7 +117,7 @@ class _Slow:
     """Prepares batches, each so many seconds late."""
 
     def __init__(self, prepare: Any, seconds: float) -> None:
-        self.prepare, self.seconds = prepare, seconds
+        self.prepare, self.seconds, self.format = prepare, seconds, prepare.format
 
     def __call__(self, batch: Batch) -> Tensor:
         time.sleep(self.seconds)

@@ -11,27 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
+
+from tests.training.runs import write_bright
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS, INSIDE = 20, 5  # kills in all, and how many at least inside the writing of a checkpoint
 SEED = 20261124
 STEPS = 204
-
-
-def bright(folder: Path) -> Path:
-    """An npz in MedMNIST's layout whose positives are brighter in the middle."""
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for split, count in (("train", 96), ("val", 48), ("test", 32)):
-        label = rng.integers(0, 2, (count, 1)).astype(np.uint8)
-        images = rng.integers(0, 120, (count, 28, 28)).astype(np.uint8)
-        images[:, 8:20, 8:20] += (label * 60)[:, :, None]
-        arrays |= {f"{split}_images": images, f"{split}_labels": label}
-    path = folder / "bright.npz"
-    np.savez(path, **arrays)
-    return path
 
 
 def settings(npz: Path, folder: Path, name: str) -> list[str]:
@@ -105,7 +92,7 @@ def at_time(run: Path, end: float, latest: int) -> Callable[[], bool]:
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_twenty_kills_leave_no_trace(tmp_path: Path, ranks: int, capsys: pytest.CaptureFixture[str]) -> None:
-    npz = bright(tmp_path)
+    npz = write_bright(tmp_path / "bright.npz")
     finish(start(settings(npz, tmp_path, "whole"), ranks))
     whole, run = (tmp_path / "runs" / name for name in ("whole", "killed"))
     draw, kills, inside, after = random.Random(SEED + ranks), 0, 0, 0

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.test_kills import ROOT, STEPS, bright, settings, steps
+from tests.end_to_end.test_kills import ROOT, STEPS, settings, steps
+from tests.training.runs import write_bright
 
 OUTAGE_SECONDS = 300
 
@@ -43,7 +44,9 @@ def test_a_server_that_is_gone_for_five_minutes_gets_every_step_once(tmp_path: P
         port = free.getsockname()[1]
     server = serve(tmp_path, port)
     uri = f"http://127.0.0.1:{port}"
-    arguments = [*settings(bright(tmp_path), tmp_path, "outage"), "tracking=server", f"tracking.uri={uri}", "tracking.patience_seconds=900"]
+    npz = write_bright(tmp_path / "bright.npz")
+    server_settings = ["tracking=server", f"tracking.uri={uri}", "tracking.patience_seconds=900"]
+    arguments = [*settings(npz, tmp_path, "outage"), *server_settings]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "medai.cli", "train", *arguments]
     training = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from medai.preprocessing.plan import IntensityPlan
 from medai.tracking.settings import TrackingSettings
 from medai.training.settings import AugmentationSettings, PreprocessingSettings, TrainingSettings, TrainSettings
+from tests.training.runs import write_bright
 
 TRANSFORMS = [
     {"_target_": "monai.transforms.RandFlip", "prob": 0.5, "spatial_axis": 1},
@@ -20,16 +20,7 @@ TRANSFORMS = [
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An npz in MedMNIST's layout whose positives are brighter in the middle."""
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for split, count in (("train", 96), ("val", 48), ("test", 32)):
-        label = rng.integers(0, 2, (count, 1)).astype(np.uint8)
-        images = rng.integers(0, 120, (count, 28, 28)).astype(np.uint8)
-        images[:, 8:20, 8:20] += (label * 60)[:, :, None]
-        arrays |= {f"{split}_images": images, f"{split}_labels": label}
-    path = tmp_path_factory.mktemp("npz") / "bright.npz"
-    np.savez(path, **arrays)
-    return path
+    return write_bright(tmp_path_factory.mktemp("npz") / "bright.npz")
 
 
 @pytest.fixture

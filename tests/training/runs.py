@@ -1,11 +1,25 @@
-"""What tests read from a run."""
+"""A data set that is learned in seconds, and what tests read from a run."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
+
+
+def write_bright(path: Path) -> Path:
+    """An npz in MedMNIST's layout whose positives are brighter in the middle."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 96), ("val", 48), ("test", 32)):
+        label = rng.integers(0, 2, (count, 1)).astype(np.uint8)
+        images = rng.integers(0, 120, (count, 28, 28)).astype(np.uint8)
+        images[:, 8:20, 8:20] += (label * 60)[:, :, None]
+        arrays |= {f"{split}_images": images, f"{split}_labels": label}
+    np.savez(path, **arrays)
+    return path
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -12,9 +12,9 @@ import torch
 from medai.core.error import MedaiError
 from medai.preprocessing.plan import IntensityPlan
 from medai.tracking.settings import TrackingSettings
+from medai.training.material import gather
 from medai.training.range_test import RangeTest, evaluate, figure, range_test, record_range_test, smooth
 from medai.training.settings import AugmentationSettings, PreprocessingSettings, TrainingSettings, TrainSettings
-from medai.training.train import gather
 
 RATES = np.geomspace(1e-5, 1, 100)
 
