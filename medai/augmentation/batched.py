@@ -33,7 +33,7 @@ TRANSFORMS: dict[str, type] = {
     "RandStdShiftIntensity": intensity.StdShiftIntensity,
     "RandZoom": spatial.Zoom,
 }
-CACHED_PIXELS = 2**17  # at a time for a thread of a CPU: a few arrays of them fit its cache
+CACHED_PIXELS = 2**18  # at a time for a thread of a CPU: a few arrays of them fit its cache
 DEVICE_PIXELS = 2**26  # at a time elsewhere: bounds the memory
 
 
@@ -110,16 +110,19 @@ class BatchedAugmentation:
         """Transform each image with the draw of its own seed; the given images stay as they are."""
         if not self.transforms or not len(images):
             return images
+        result = self.in_place(images.clone(memory_format=torch.contiguous_format), seeds)
+        return result if images.is_contiguous() else torch.empty_like(images).copy_(result)
+
+    @torch.no_grad()
+    def in_place(self, images: Float32[Tensor, "N C H W"], seeds: UInt64[ndarray, " N"]) -> Float32[Tensor, "N C H W"]:
+        """The same in the memory of the given images, which has to be contiguous."""
         shape = (images.shape[1], images.shape[2], images.shape[3])
         steps = [_Step.draw(transform, Draws(seeds, place), shape) for place, transform in enumerate(self.transforms)]
-        result = torch.empty_like(images)
         count = _at_once(images)
         for start in range(0, len(images), count):
-            part = images[start : start + count].clone(memory_format=torch.contiguous_format)
             for step in steps:
-                part = step.apply(part, start)
-            result[start : start + count] = part
-        return result
+                step.apply(images[start : start + count], start)
+        return images
 
 
 def _at_once(images: Float32[Tensor, "N C H W"]) -> int:
@@ -143,17 +146,20 @@ class _Step:
         cases = np.flatnonzero(draws.uniform() < transform.prob)
         return cls(transform, cases, transform.draw(draws.of(cases), shape) if len(cases) else {})
 
-    def apply(self, images: Float32[Tensor, "m C H W"], start: int) -> Float32[Tensor, "m C H W"]:
-        """Transform the chosen ones of the images, which are those of the batch from `start` on."""
+    def apply(self, images: Float32[Tensor, "m C H W"], start: int) -> None:
+        """Transform the chosen ones of the images, which are those of the batch from `start` on, where they lie."""
         first, end = np.searchsorted(self.cases, (start, start + len(images)))
         if first == end:
-            return images
+            return
         parameters = {name: values[first:end] for name, values in self.parameters.items()}
         if end - first == len(images):
-            return self.transform.apply(images, parameters)
+            changed = self.transform.apply(images, parameters)
+            if changed is not images:
+                images.copy_(changed)
+            return
         places = torch.from_numpy(self.cases[first:end] - start).to(images.device, non_blocking=True)
-        images[places] = self.transform.apply(images[places], parameters)
-        return images
+        chosen = images.index_select(0, places)  # images[places] would go through the elements one by one
+        images.index_copy_(0, places, self.transform.apply(chosen, parameters))
 
 
 def _transform(node: Mapping[str, Any]) -> BatchTransform:

@@ -49,9 +49,7 @@ class Draws:
         self._drawn += 1
         return mix(self._state + np.uint64(self._drawn * GOLDEN & MASK64))
 
-    def uniform(
-        self, low: float | Float64[ndarray, " n"] = 0.0, high: float | Float64[ndarray, " n"] = 1.0
-    ) -> Float64[ndarray, " n"]:
+    def uniform(self, low: float | Float64[ndarray, " n"] = 0.0, high: float | Float64[ndarray, " n"] = 1.0) -> Float64[ndarray, " n"]:
         """A value of each case from [low, high)."""
         share = (self.keys() >> np.uint64(11)) * 2.0**-53
         values: Float64[ndarray, " n"] = low + share * (high - low)

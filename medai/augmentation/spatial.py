@@ -207,9 +207,7 @@ def affine_matrix(
     cosine, sine = np.cos(angle), np.sin(angle)
     first = cosine - sine * shear_columns, (cosine - sine * shear_columns) * shear_rows - sine
     second = sine + cosine * shear_columns, (sine + cosine * shear_columns) * shear_rows + cosine
-    lines = [
-        np.stack([a * (1 + scale_rows), b * (1 + scale_columns), a * rows + b * columns], axis=1) for a, b in (first, second)
-    ]
+    lines = [np.stack([a * (1 + scale_rows), b * (1 + scale_columns), a * rows + b * columns], axis=1) for a, b in (first, second)]
     return np.stack(lines, axis=1)
 
 
@@ -233,7 +231,7 @@ def _by_value(images: Images, values: Int64[ndarray, " N"], change: Callable[[Te
     changed = torch.empty_like(images)
     for value in np.unique(values):
         index = torch.from_numpy(np.flatnonzero(values == value)).to(images.device, non_blocking=True)
-        changed[index] = change(images[index], int(value))
+        changed.index_copy_(0, index, change(images.index_select(0, index), int(value)))
     return changed
 
 

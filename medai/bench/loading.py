@@ -111,7 +111,7 @@ def _prepare(prepare: Prepare, batch: Batch, watch: Stopwatch) -> None:
     if not images.is_floating_point():
         images = watch.time(PREPARE, lambda images=images: prepare.values(images))  # type: ignore[misc]
     if (augmentation := prepare.augmentation) is not None:
-        images = watch.time(BATCHED, lambda images=images: augmentation(images, batch.seeds))  # type: ignore[misc]
+        images = watch.time(BATCHED, lambda images=images: augmentation.in_place(images, batch.seeds))  # type: ignore[misc]
     if (mix := prepare.mix) is not None and len(images) > count:
         images = watch.time(MIX, lambda images=images: mix(images[:count], images[count:], batch.seeds[:count])[0])  # type: ignore[misc]
     watch.time(LAYOUT, lambda images=images: images.contiguous(memory_format=prepare.format))  # type: ignore[misc]

@@ -141,5 +141,3 @@ def summary(plan: Plan) -> str:
     network = str(values["model._target_"]).rsplit(".", 1)[-1]
     recipe = f"{values['training.epochs']} epochs of batches of {values['training.batch_size']}, peak learning rate {values[RATE]:g}"
     return f"{plan.facts.cohort}: {network} at {size} pixels, {recipe}; about {rounded(plan.minutes)} min on {plan.machine.words}"
-
-

@@ -14,8 +14,6 @@ from medai.store.view import Encoding
 from medai.training.data import Batch
 from medai.training.settings import AugmentationSettings
 
-CACHED_PIXELS = 2**17  # half a megabyte of float32
-
 
 def choose_augmentation(
     settings: AugmentationSettings, shape: tuple[int, int, int]
@@ -68,26 +66,18 @@ class Prepare:
         images = batch.images
         if not images.is_floating_point():
             images = self.values(images)
-        if self.augmentation is not None:
-            images = self.augmentation(images, batch.seeds)
+            if self.augmentation is not None:
+                images = self.augmentation.in_place(images, batch.seeds)
         count = len(batch)
         if self.mix is not None and len(images) > count:
             images, _ = self.mix(images[:count], images[count:], batch.seeds[:count])
         return images.contiguous(memory_format=self.format)
 
-
     def values(self, stored: Tensor) -> Float[Tensor, "m C H W"]:
-        """Decode and map the intensity; on a processor some images at a time, so that they stay in its cache."""
-        values = self._memory(stored)
-        count = max(1, CACHED_PIXELS // stored[0].numel()) if stored.device.type == "cpu" else len(stored)
-        for start in range(0, len(stored), count):
-            part = values[start : start + count].copy_(stored[start : start + count])
-            decode_in_place(part, self.encoding)
-            if isinstance(self.intensity, Window):
-                self.intensity.in_place(part)
-            else:
-                part.copy_(self.intensity(part))
-        return values
+        """Modality values after the intensity step."""
+        values = self._memory(stored).copy_(stored)
+        decode_in_place(values, self.encoding)
+        return self.intensity.in_place(values) if isinstance(self.intensity, Window) else self.intensity(values)
 
     def _memory(self, stored: Tensor) -> Float[Tensor, "m C H W"]:
         """Memory for the values. It is used again for every batch: fresh pages cost as much as filling them."""

@@ -29,7 +29,11 @@ OPTIMISTIC = (
 
 
 def validation_report(
-    cohort: Cohort, checkpoint: Checkpoint, probability: Float[np.ndarray, "N P"], logit: Float[np.ndarray, "N P"], folder: Path,
+    cohort: Cohort,
+    checkpoint: Checkpoint,
+    probability: Float[np.ndarray, "N P"],
+    logit: Float[np.ndarray, "N P"],
+    folder: Path,
     cases: pl.DataFrame | None = None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Score the cases that a checkpoint was frozen on and write table, figures and report.
