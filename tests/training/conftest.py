@@ -44,4 +44,3 @@ def settings(pictures: Path, tmp_path: Path) -> Iterator[TrainSettings]:
         workers=0,
     )
     torch.use_deterministic_algorithms(False)
-
