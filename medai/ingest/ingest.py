@@ -17,7 +17,7 @@ from medai.core.lock import locked
 from medai.core.progress import progress, say
 from medai.ingest.collect import collect
 from medai.ingest.finish import finish, publish
-from medai.ingest.pool import run_tasks
+from medai.core.tasks import run_tasks
 from medai.ingest.unit import BYTES_PER_UNIT, CASES_PER_UNIT, WORK, Unit, UnitContext, cases_part, cut, ingest_unit
 from medai.source.base import Scan, Source
 

@@ -16,7 +16,7 @@ from medai.core.error import MedaiError
 from medai.core.file import atomic_directory, write_json
 from medai.core.lock import locked
 from medai.core.progress import progress
-from medai.ingest.pool import run_tasks
+from medai.core.tasks import run_tasks
 from medai.preprocessing.plan import ResizePlan
 from medai.store.shard import NativePixels
 from medai.store.view import VIEW_CHECKSUMS, VIEW_PIXELS, VIEW_RECORD, VIEW_SCHEMA_VERSION, Encoding, View, checksums
