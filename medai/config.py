@@ -47,7 +47,7 @@ from medai.training.settings import TrainSettings
 
 SCHEMAS: dict[str, type] = {"train": TrainSettings, "evaluate": EvaluateSettings, "ingest": IngestSettings, "export": ExportSettings}
 SCHEMAS |= {"sweep": SweepCommand, "launcher": LauncherCommand}
-GROUPS = ("dataset", "preprocessing", "augmentation", "model", "loss", "training", "tracking", "experiment", "launcher")
+GROUPS = ("dataset", "preprocessing", "augmentation", "model", "loss", "training", "tracking", "executor", "experiment", "launcher")
 
 BESIDE_RESUME = (
     "resume", "repeat", "name", "folder", "runs", "workers", "export", "tracking", "training.micro_batch", "training.accelerator",
@@ -228,7 +228,7 @@ def _register() -> None:
         node = OmegaConf.structured(schema)
         _thaw(node)
         store.store(f"{command}_settings", node)
-    groups = [{group: None} for group in GROUPS if group not in ("experiment", "launcher")]
+    groups = [{group: None} for group in GROUPS if group not in ("executor", "experiment", "launcher")]
     store.store("given", {"defaults": ["command", *groups, {"experiment": None}, {"optional local": "default"}, "_self_"]})
     for path in sorted(tree("datasets").glob("*.yaml")):
         store.store(path.stem, OmegaConf.load(path), group="dataset")

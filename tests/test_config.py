@@ -57,7 +57,8 @@ def test_every_option_of_every_group_composes(group: str) -> None:
     for option in config.group_options()[group]:
         needed = ["dataset.path=x"] if (option in DATASETS and option != "phantom") or group == "experiment" else []
         needed += ["tracking.uri=x"] if option == "server" else []
-        assert config.settings("train", [f"{group}={option}", *needed]).folder
+        needed += ["executor.address=x"] if option == "dask" else []
+        assert config.settings("ingest" if group == "executor" else "train", [f"{group}={option}", *needed])
 
 
 @pytest.mark.parametrize("command", ["train", "ingest", "evaluate"])

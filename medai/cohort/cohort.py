@@ -111,6 +111,11 @@ class Cohort:
         labels = self._read(TEST_LABELS if partition == "test" else DEVELOPMENT_LABELS).select(columns)
         return cases.join(labels, on="case_id", how="left", maintain_order="left", validate="1:1")
 
+    def splits(self) -> pl.DataFrame:
+        """Where every case is, the excluded ones too: `case_id`, `patient_id` and `split` (train, validation, test)."""
+        cases = self.cases().join(self._read(SPLIT), on="case_id", how="left", maintain_order="left")
+        return cases.select("case_id", "patient_id", split=pl.when(pl.col("partition") == "test").then(pl.lit("test")).otherwise("split"))
+
     def _keys(self) -> Keys | None:
         """What the hashes were keyed with; None where this machine does not have the site's key."""
         try:

@@ -13,7 +13,7 @@ import polars as pl
 from jaxtyping import Float64, Int64
 
 from medai.cohort.cohort import Cohort
-from medai.cohort.split import group_counts, patient_groups
+from medai.cohort.stratify import group_counts, patient_groups
 from medai.core.draw import generator
 from medai.core.error import MedaiError
 from medai.core.file import hash_text

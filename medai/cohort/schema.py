@@ -6,8 +6,8 @@ import polars as pl
 
 from medai.core.error import MedaiError
 
-SCHEMA_VERSION = "1.0"
-PIPELINE_VERSION = 1  # raised when ingest computes other values, so that an old cohort is not taken for a new one
+SCHEMA_VERSION = "1.1"
+PIPELINE_VERSION = 2  # raised when ingest computes other values, so that an old cohort is not taken for a new one
 
 RECORD = "cohort.json"
 CASES = "cases.parquet"
@@ -15,6 +15,7 @@ DEVELOPMENT_LABELS = "labels/development.parquet"
 TEST_LABELS = "labels/test.parquet"
 SPLIT = "splits/default.parquet"
 INSTANCES = "instances.parquet"
+STACKS = "stacks.parquet"
 QUARANTINE = "quarantine.parquet"
 
 _CASE: dict[str, Any] = {
@@ -31,8 +32,9 @@ _CASE: dict[str, Any] = {
     "body_part": pl.String,
     "laterality": pl.String,
     "view": pl.String,
-    "spacing_mm": pl.List(pl.Float64),  # between rows, between columns
-    "shape": pl.List(pl.Int32),  # C, H, W
+    "spacing_mm": pl.List(pl.Float64),  # (between slices,) between rows, between columns
+    "affine": pl.List(pl.Float64),  # of a volume: 4 x 4, row by row, from (w, h, d, 1) to LPS mm
+    "shape": pl.List(pl.Int32),  # C, (D,) H, W
     "dtype": pl.String,
     "window": pl.List(pl.Float64),  # centre, width, in modality values
     "pixel_min": pl.Float64,
@@ -40,10 +42,13 @@ _CASE: dict[str, Any] = {
     "age_years": pl.Float64,
     "sex": pl.String,
     "study_date": pl.Date,
+    "files": pl.Int32,  # that it was read from
+    "volume": pl.String,  # its name among the volumes; an image lies in a shard
     "shard": pl.Int32,
     "offset": pl.Int64,
     "length": pl.Int64,
     "pixel_hash": pl.String,
+    "phash": pl.UInt64,  # perceptual, see medai.audit.phash
     "exclusion": pl.String,
     "source_key": pl.String,
 }
@@ -51,12 +56,35 @@ CASE_SCHEMA = pl.Schema(_CASE)
 INSTANCE_SCHEMA = pl.Schema(
     {
         "source_key": pl.String,
-        "case_id": pl.String,
+        "case_id": pl.String,  # null: in no case
+        "code": pl.String,  # why it is in none
         "study_id": pl.String,
         "series_id": pl.String,
         "sop_class_uid": pl.String,
+        "transfer_syntax": pl.String,
+        "modality": pl.String,
         "photometric_interpretation": pl.String,
         "burned_in_annotation": pl.String,
+        "rows": pl.Int32,
+        "columns": pl.Int32,
+        "frames": pl.Int32,
+    }
+)
+STACK_SCHEMA = pl.Schema(
+    {
+        "study_id": pl.String,
+        "series_id": pl.String,
+        "part": pl.String,  # what sets the stack apart from others of its series
+        "kind": pl.String,  # image, volume
+        "slices": pl.Int64,
+        "orientation_deviation": pl.Float64,
+        "spacing_mm": pl.Float64,
+        "spacing_deviation": pl.Float64,
+        "duplicates": pl.Int64,
+        "missing": pl.Int64,
+        "jitter_mm": pl.Float64,
+        "tilt_degrees": pl.Float64,
+        "code": pl.String,  # why it is no case
     }
 )
 QUARANTINE_SCHEMA = pl.Schema({"source_key": pl.String, "code": pl.String, "message": pl.String})

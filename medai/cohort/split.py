@@ -1,8 +1,4 @@
-"""Partition and split: by patient always, stratified by label.
-
-Iterative stratification after Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data" (2011),
-Algorithm 1, with patients in the place of samples: the rarest label first, each patient to where most of that label is wanting.
-"""
+"""Partition and split: by patient always; drawn, told by the source, or a site or a period held out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,16 +6,20 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Int8, Int64
 
-from medai.core.draw import generator
+from medai.cohort.keep import NEW, SIDES, kept_record, kept_sides
+from medai.cohort.period import Period
+from medai.cohort.stratify import draw_groups, patient_groups
 from medai.core.error import MedaiError
 
 DEFAULT_TEST = 0.15
 SOURCE_SPLITS = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
 }  # fmt: skip
-SETTINGS = ("validation", "test", "seed", "hold_out")
+SETTINGS = ("validation", "test", "seed", "hold_out", "strata")
+PERIOD = "study_date"  # the key of `hold_out` that holds a period and no values
+KEPT_MOVED = "kept-patients-moved"  # the override where the settings would move a patient of the earlier cohort
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,23 @@ class SplitSettings:
         test: Fraction of all cases; 1.0 makes every case a test case. None: 0.15, or none with `hold_out`.
         seed: Same seed, same split.
         hold_out: Case column to the values that make a case a test case, e.g. ``{"site": ["50"]}``.
+        strata: Case columns whose values are kept in proportion beside the labels, e.g. ``("site",)``.
+        period: Days whose studies are test cases, with all other cases of their patients; `hold_out.study_date` in a definition.
     """
 
     validation: float = 0.15
     test: float | None = None
     seed: int = 0
     hold_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    strata: tuple[str, ...] = ()
+    period: Period | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation < 1:
             raise MedaiError(f"dataset.split.validation is {self.validation}; it is a fraction of the development cases in [0, 1)")
         if self.test is not None and not 0 <= self.test <= 1:
             raise MedaiError(f"dataset.split.test is {self.test}; it is a fraction of all cases in [0, 1]")
-        if self.test and self.hold_out:
+        if self.test and (self.hold_out or self.period):
             raise MedaiError("dataset.split has test and hold_out; give one of them, since both say which cases are test cases")
 
     @staticmethod
@@ -52,67 +56,154 @@ class SplitSettings:
         unknown = sorted(set(value) - set(SETTINGS))
         if unknown:
             raise MedaiError(f"dataset.split has the unknown key {unknown[0]!r}; allowed: {', '.join(SETTINGS)}")
-        hold_out = {str(column): _texts(values) for column, values in (value.get("hold_out") or {}).items()}
+        named = dict(value.get("hold_out") or {})
+        period = Period.from_node(named.pop(PERIOD)) if named.get(PERIOD) else None
+        hold_out = {str(column): _texts(values) for column, values in named.items()}
         test = None if value.get("test") is None else float(value["test"])
-        return SplitSettings(float(value.get("validation", 0.15)), test, int(value.get("seed", 0)), hold_out)
+        strata = tuple(_texts(value.get("strata") or ()))
+        return SplitSettings(float(value.get("validation", 0.15)), test, int(value.get("seed", 0)), hold_out, strata, period)
 
 
 def _texts(values: Any) -> list[str]:
     return [str(value) for value in ([values] if isinstance(values, str | int | float) else values)]
 
 
-def split_cases(cases: pl.DataFrame, labels: pl.DataFrame, settings: SplitSettings) -> tuple[pl.DataFrame, dict[str, Any]]:
+def split_cases(
+    cases: pl.DataFrame, labels: pl.DataFrame, settings: SplitSettings, kept: pl.DataFrame | None = None, *, kept_from: str | None = None,
+    allow: Sequence[str] = (), literal: bool = False,
+) -> tuple[pl.DataFrame, dict[str, Any]]:  # fmt: skip
     """Give every case its partition and, in development, its split.
 
     Args:
-        cases: `case_id`, `patient_id`, `source_split` (train, validation, test or null) and the columns that `hold_out` names.
+        cases: `case_id`, `patient_id`, `source_split` (train, validation, test or null), the columns that `hold_out` and `strata`
+            name, and where a period is held out `period`: whether the case's true date lies in it (null = no date), as
+            `Period.covers` tells it to the source. It is left out of what is returned.
         labels: One integer column a label (null = unknown), rows as in `cases`.
         settings: See `SplitSettings`.
+        kept: `case_id`, `patient_id` and `split` (train, validation, test) of an earlier cohort. Its patients stay where they
+            were, whatever the seed and the fractions; the others are drawn so that the whole comes near the fractions.
+        kept_from: The hash of the earlier cohort, for the record.
+        allow: With `KEPT_MOVED`, kept patients stay where they were although the settings name them, and are counted.
+        literal: Whether the period's dates may stand in the record. Beside shifted dates they would tell by how much these
+            are shifted, so only those of public data may.
 
     Returns:
-        `cases` with `partition` and `split` instead of `source_split`, and the method for the record.
+        `cases` with `partition` and `split` instead of `source_split` and `period`, and the method for the record.
 
     Raises:
-        MedaiError: `hold_out` names an unknown column, or values that no case has.
+        MedaiError: `hold_out` or `strata` names an unknown column, `hold_out` a value that no case has, a period is held out of
+            cases without dates, or the settings move patients of the earlier cohort.
     """
-    source = cases["source_split"]
-    test, method = _test_cases(cases, labels, settings)
-    validation = np.zeros(len(cases), dtype=bool)
-    if source.is_not_null().any() and (source == "validation").any():
-        validation = (source == "validation").fill_null(False).to_numpy() & ~test
-        method["validation"] = "source"
-    elif settings.validation > 0 and not test.all():
-        rest = np.flatnonzero(~test)
-        validation[rest] = draw_groups(cases[rest], labels[rest], settings.validation, settings.seed, "split/validation")
-        method["validation"] = f"fraction {settings.validation:g} of development"
-    frame = cases.drop("source_split").with_columns(
+    group = patient_groups(cases)
+    sides = kept_sides(cases, group, kept)
+    told, method = _told(cases, group, settings, literal)
+    moved = _check_moved(cases, group, sides, told, allow)
+    strata = labels.with_columns(_stratum(cases, column) for column in settings.strata)
+    test, how = _test_cases(cases, strata, settings, told, sides[group])
+    validation, more = _validation_cases(cases, strata, settings, test, sides[group])
+    frame = cases.drop("source_split", *({"period"} & set(cases.columns))).with_columns(
         pl.Series("partition", np.where(test, "test", "development"), dtype=pl.String),
         pl.Series("split", np.where(test, "test", np.where(validation, "validation", "train")), dtype=pl.String),
     )
-    return frame, method | {"seed": settings.seed, "grouped_by": "patient_id", "stratified_by": labels.columns}
+    method = how | method | more | {"seed": settings.seed, "grouped_by": "patient_id", "stratified_by": [*labels.columns, *settings.strata]}
+    if kept is not None:
+        method["kept"] = {"cohort": kept_from, **kept_record(cases, group, sides, kept), "patients_not_moved": moved}
+    return frame, method
 
 
-def _test_cases(cases: pl.DataFrame, labels: pl.DataFrame, settings: SplitSettings) -> tuple[Bool[np.ndarray, " N"], dict[str, Any]]:
+def _told(
+    cases: pl.DataFrame, group: Int64[np.ndarray, " N"], settings: SplitSettings, literal: bool
+) -> tuple[Bool[np.ndarray, " N"] | None, dict[str, Any]]:
+    """The test cases where the source or the settings name them, without a draw; None where they do not."""
     source = cases["source_split"]
     if source.is_not_null().any():
         return (source == "test").fill_null(False).to_numpy(), {"test": "source"}
     if settings.test == 1.0:
         return np.ones(len(cases), dtype=bool), {"test": "every case"}
-    if settings.hold_out:
-        named = {column: list(values) for column, values in settings.hold_out.items()}
-        return _held_out(cases, settings.hold_out), {"test": "hold_out", "hold_out": named}
+    if not settings.hold_out and settings.period is None:
+        return None, {}
+    chosen = _held_out(cases, settings.hold_out)
+    named: dict[str, Any] = {column: list(values) for column, values in settings.hold_out.items()}
+    method: dict[str, Any] = {"test": "hold_out", "hold_out": named}
+    if settings.period is not None:
+        inside = _in_period(cases)
+        chosen |= np.isin(group, group[inside])
+        named[PERIOD] = settings.period.to_dict() if literal else "a period"
+        method["undated"] = cases["period"].null_count()
+    return chosen, method
+
+
+def _in_period(cases: pl.DataFrame) -> Bool[np.ndarray, " N"]:
+    if "period" not in cases.columns or cases["period"].is_null().all():
+        raise MedaiError(f"dataset.split.hold_out.{PERIOD} names a period, but no case has a date; hold out by another column")
+    inside = cases["period"].fill_null(False).to_numpy()
+    if not inside.any():
+        raise MedaiError(f"dataset.split.hold_out.{PERIOD} names a period in which no case lies; check its from and to")
+    return inside
+
+
+def _check_moved(
+    cases: pl.DataFrame, group: Int64[np.ndarray, " N"], sides: Int8[np.ndarray, " G"], told: Bool[np.ndarray, " N"] | None,
+    allow: Sequence[str],
+) -> int:  # fmt: skip
+    """How many kept patients the settings or the source would move; a hard stop without the override."""
+    side, source = sides[group], cases["source_split"]
+    wrong = np.zeros(len(cases), dtype=bool) if told is None else told & (side != SIDES.index("test"))
+    if source.is_not_null().any():
+        wanted = source.replace_strict(list(SIDES), range(len(SIDES)), default=NEW, return_dtype=pl.Int8).fill_null(NEW).to_numpy()
+        wrong |= (wanted != NEW) & (wanted != side)
+    count = len(np.unique(group[wrong & (side != NEW)]))
+    if count and KEPT_MOVED not in allow:
+        what = f"{count:,} patients of the earlier cohort would change their split by the table's split column or dataset.split"
+        raise MedaiError(f"{what}; drop the earlier cohort for a new split, or let them stay where they were with allow=[{KEPT_MOVED}]")
+    return count
+
+
+def _stratum(cases: pl.DataFrame, column: str) -> pl.Series:
+    """A case column as integers in the order of its values."""
+    _need_case_column(cases, column, "strata")
+    return (cases[column].cast(pl.String).rank("dense") - 1).cast(pl.Int32).alias(f"stratum.{column}")
+
+
+def _test_cases(
+    cases: pl.DataFrame, labels: pl.DataFrame, settings: SplitSettings, told: Bool[np.ndarray, " N"] | None, side: Int8[np.ndarray, " N"]
+) -> tuple[Bool[np.ndarray, " N"], dict[str, Any]]:
+    before = side == SIDES.index("test")
+    if told is not None:
+        return before | (told & (side == NEW)), {}
     fraction = DEFAULT_TEST if settings.test is None else settings.test
     if fraction == 0:
-        return np.zeros(len(cases), dtype=bool), {"test": "none"}
-    return draw_groups(cases, labels, fraction, settings.seed, "split/test"), {"test": f"fraction {fraction:g} of all cases"}
+        return before, {"test": "none"}
+    fixed = np.where(side == NEW, NEW, before).astype(np.int8)
+    return draw_groups(cases, labels, fraction, settings.seed, "split/test", fixed), {"test": f"fraction {fraction:g} of all cases"}
+
+
+def _validation_cases(
+    cases: pl.DataFrame, labels: pl.DataFrame, settings: SplitSettings, test: Bool[np.ndarray, " N"], side: Int8[np.ndarray, " N"]
+) -> tuple[Bool[np.ndarray, " N"], dict[str, Any]]:
+    before = (side == SIDES.index("validation")) & ~test
+    source = cases["source_split"]
+    if (source == "validation").any():
+        return before | ((source == "validation").fill_null(False).to_numpy() & ~test & (side == NEW)), {"validation": "source"}
+    if settings.validation == 0 or test.all():
+        return before, {}
+    rest = np.flatnonzero(~test)
+    fixed = np.where(side == NEW, NEW, before).astype(np.int8)[rest]
+    validation = np.zeros(len(cases), dtype=bool)
+    validation[rest] = draw_groups(cases[rest], labels[rest], settings.validation, settings.seed, "split/validation", fixed)
+    return validation, {"validation": f"fraction {settings.validation:g} of development"}
+
+
+def _need_case_column(cases: pl.DataFrame, column: str, key: str) -> None:
+    if column not in cases.columns or cases[column].dtype.is_nested():
+        known = [name for name in cases.columns if not cases[name].dtype.is_nested()]
+        raise MedaiError(f"dataset.split.{key} names the column {column!r}; the cases have: {', '.join(known)}")
 
 
 def _held_out(cases: pl.DataFrame, hold_out: Mapping[str, Sequence[str]]) -> Bool[np.ndarray, " N"]:
     chosen = np.zeros(len(cases), dtype=bool)
     for column, values in hold_out.items():
-        if column not in cases.columns or cases[column].dtype.is_nested():
-            known = [name for name in cases.columns if not cases[name].dtype.is_nested()]
-            raise MedaiError(f"dataset.split.hold_out names the column {column!r}; the cases have: {', '.join(known)}")
+        _need_case_column(cases, column, "hold_out")
         texts = cases[column].cast(pl.String)
         absent = sorted(set(values) - set(texts.drop_nulls().unique()))
         if absent:
@@ -121,70 +212,3 @@ def _held_out(cases: pl.DataFrame, hold_out: Mapping[str, Sequence[str]]) -> Boo
             raise MedaiError(f"{what}; the values are: {', '.join(there) or 'none'}")
         chosen |= texts.is_in(list(values)).fill_null(False).to_numpy()
     return chosen
-
-
-def draw_groups(cases: pl.DataFrame, labels: pl.DataFrame, fraction: float, seed: int, stream: str) -> Bool[np.ndarray, " N"]:
-    """Draw about `fraction` of the cases, whole patients only, with the labels' frequencies kept.
-
-    A case without a patient is a group of its own. The draw depends on the patients' names and labels and on the seed,
-    not on the order of the cases.
-    """
-    group = patient_groups(cases)
-    counts = group_counts(group, labels)
-    order = generator(seed, 0, 0, stream).permutation(len(counts))
-    chosen = np.zeros(len(counts), dtype=bool)
-    chosen[order] = stratify(counts[order], fraction)
-    return np.asarray(chosen[group])
-
-
-def patient_groups(cases: pl.DataFrame) -> Int64[np.ndarray, " N"]:
-    """The number of each case's patient; a case without a patient is a group of its own."""
-    names = cases.select(pl.coalesce(pl.lit("p") + pl.col("patient_id"), pl.lit("c") + pl.col("case_id")))[:, 0]
-    group: Int64[np.ndarray, " N"] = np.unique(names.to_numpy().astype(str), return_inverse=True)[1]
-    return group
-
-
-def group_counts(group: Int64[np.ndarray, " N"], labels: pl.DataFrame) -> Float64[np.ndarray, "G columns"]:
-    """How often each class of each label, and any case at all (last column), occurs in each group."""
-    columns = []
-    for series in labels:
-        for value in series.drop_nulls().unique().sort():
-            columns.append(np.bincount(group, weights=(series == value).fill_null(False).to_numpy()))
-    columns.append(np.bincount(group).astype(np.float64))
-    return np.stack(columns, axis=1)
-
-
-def stratify(counts: Float64[np.ndarray, "G columns"], fraction: float) -> Bool[np.ndarray, " G"]:
-    """Choose groups so that about `fraction` of every column's total is chosen.
-
-    Args:
-        counts: Occurrences by group; the last column counts cases. The order of the groups breaks ties.
-        fraction: In (0, 1).
-    """
-    totals = counts.sum(axis=0)
-    share = np.array([1 - fraction, fraction])
-    wanting = share[:, None] * totals
-    side = np.full(len(counts), -1, dtype=np.int8)
-    while (side < 0).any():
-        left = counts[side < 0].sum(axis=0)
-        column = int(np.argmin(np.where(left > 0, left, np.inf)))
-        members = np.flatnonzero((side < 0) & (counts[:, column] > 0))
-        members = members[np.argsort(-counts[members, column], kind="stable")]  # large patients first, while there is room for them
-        side[members] = _deal(counts[members, column], wanting[:, column], share * totals[column])
-        for k in (0, 1):
-            wanting[k] -= counts[members[side[members] == k]].sum(axis=0)
-    return np.equal(side, 1)
-
-
-def _deal(
-    sizes: Float64[np.ndarray, " M"], wanting: Float64[np.ndarray, " 2"], target: Float64[np.ndarray, " 2"]
-) -> Int64[np.ndarray, " M"]:
-    """Deal the groups of one column one by one to the side that stays relatively emptier with them."""
-    sides = np.empty(len(sizes), dtype=np.int64)
-    (rest, drawn), (rest_target, drawn_target) = wanting.tolist(), target.tolist()
-    for index, size in enumerate(sizes.tolist()):
-        if (drawn - size) * rest_target > (rest - size) * drawn_target:
-            sides[index], drawn = 1, drawn - size
-        else:
-            sides[index], rest = 0, rest - size
-    return sides

@@ -5,57 +5,76 @@ from typing import TYPE_CHECKING
 from medai.core.error import Refusal
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from medai.dicom.decoder import Layout
 
 _NO_FRAME_HEADER = frozenset({0xC4, 0xC8, 0xCC})  # DHT, JPG and DAC lie among the SOF markers
 _JPEG_LS_FRAME = 0xF7
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 
 
-def refuse_other_size(dataset: "Dataset", rows: int, columns: int) -> None:
+def refuse_other_size(frame: bytes, layout: "Layout") -> None:
     """Refuse a frame whose JPEG, JPEG-LS or JPEG 2000 header tells another size than the DICOM header.
 
     Raises:
         Refusal: ``decode-failed``.
-        Exception: whatever pydicom raises where the fragments cannot be parsed.
     """
-    from pydicom.encaps import get_frame
-
-    size = codestream_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
-    if size is not None and size != (rows, columns):
+    size = codestream_size(frame)
+    if size is None:
+        return
+    rows, columns, samples = size
+    if (rows, columns) != (layout.rows, layout.columns):
         raise Refusal(
             "decode-failed",
-            f"the compressed frame is {size[0]} x {size[1]} pixels, (0028,0010) 'Rows' x (0028,0011) 'Columns' {rows} x {columns}",
+            f"the compressed frame is {rows} x {columns} pixels, "
+            f"(0028,0010) 'Rows' x (0028,0011) 'Columns' {layout.rows} x {layout.columns}",
+        )
+    if samples != layout.samples:
+        raise Refusal(
+            "decode-failed", f"the compressed frame has {samples} samples a pixel, (0028,0002) 'Samples per Pixel' {layout.samples}"
         )
 
 
-def codestream_size(frame: bytes) -> tuple[int, int] | None:
-    r"""Rows and columns of a frame, or None where it tells none (RLE, native, damaged beyond recognition).
+def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
+    r"""Rows, columns and samples of a frame, or None where it tells none (RLE, native, damaged beyond recognition).
 
     Example:
-        >>> codestream_size(b"\xff\xd8\xff\xf7\x00\x0b\x0c\x00\x10\x00\x20")
-        (16, 32)
+        >>> codestream_size(b"\xff\xd8\xff\xf7\x00\x0b\x0c\x00\x10\x00\x20\x01")
+        (16, 32, 1)
     """
     if frame[:2] == b"\xff\xd8":
         return _jpeg_size(frame)
     start = frame[:4096].find(b"\xff\x4f\xff\x51")  # SOC, SIZ: ISO/IEC 15444-1 A.5.1; a JP2 box may lie before
-    if start < 0 or len(frame) < start + 24:
+    if start < 0 or len(frame) < start + 42:
         return None
     right, lower, left, upper = (int.from_bytes(frame[start + at : start + at + 4], "big") for at in (8, 12, 16, 20))
-    return lower - upper, right - left
+    return lower - upper, right - left, int.from_bytes(frame[start + 40 : start + 42], "big")
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
-    """ISO/IEC 10918-1 B.2.2 and 14495-1 C.2.2: marker, length, precision, rows, columns."""
+def precision_of(frame: bytes) -> tuple[int, bool | None]:
+    """Bits of a sample as the codestream tells them (0 where it does not), and their sign, which JPEG does not tell."""
+    if frame[:2] == b"\xff\xd8":
+        at = _frame_header(frame)
+        return (frame[at + 4] if at else 0), None
+    start = frame[:4096].find(b"\xff\x4f\xff\x51")
+    if start < 0 or len(frame) < start + 43:
+        return 0, None
+    return (frame[start + 42] & 0x7F) + 1, bool(frame[start + 42] & 0x80)
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
+    at = _frame_header(frame)
+    return (int.from_bytes(frame[at + 5 : at + 7], "big"), int.from_bytes(frame[at + 7 : at + 9], "big"), frame[at + 9]) if at else None
+
+
+def _frame_header(frame: bytes) -> int:
+    """Where the SOF marker stands, or 0 (ISO/IEC 10918-1 B.2.2, 14495-1 C.2.2: marker, length, precision, rows, columns, samples)."""
     at = 2
-    while at + 9 <= len(frame):
-        if frame[at] != 0xFF:
-            return None
+    while at + 9 < len(frame) and frame[at] == 0xFF:
         marker = frame[at + 1]
         if marker == _JPEG_LS_FRAME or (0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_HEADER):
-            return int.from_bytes(frame[at + 5 : at + 7], "big"), int.from_bytes(frame[at + 7 : at + 9], "big")
+            return at
         if marker == 0xFF:
             at += 1
         else:
             at += 2 if marker in _ALONE else 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-    return None
+    return 0

@@ -5,17 +5,26 @@ import logging
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from medai.core.error import Refusal
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-MAXIMUM_BYTES = 2**30
-"""What one file may inflate to, and the largest frame that is decoded (1 GiB)."""
+MAXIMUM_BYTES = 2**28
+"""What a deflated file may inflate to (256 MiB)."""
+
+MAXIMUM_READS = 800_000
+"""Pieces that the parser may take from one file, one or two an element: a million of them take several seconds."""
+
+DEFERRED = 2**20
+"""Values that are longer stay on the disk where the file is not read at once (1 MiB)."""
+
+IN_MEMORY = 2**27
+"""Up to this size (128 MiB) a file is read at once; a larger one leaves its long values on the disk."""
 
 _PREAMBLE = 132  # PS3.10 7.1: 128 bytes of preamble, then "DICM"
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -49,6 +58,23 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+def parse_file(path: Path) -> "Dataset":
+    """Parse a file as `parse` does, but leave the pixel data of a large one where it is: `medai.dicom.frames` reads it by parts.
+
+    Raises:
+        Refusal: as `read_bytes` and `parse`.
+    """
+    if not path.is_file() or path.stat().st_size <= IN_MEMORY:
+        return parse(read_bytes(path))
+    try:
+        with closing(_Counted(path)) as stream:
+            dataset = _guarded(stream, MAXIMUM_BYTES)
+    except OSError as error:
+        raise Refusal("unreadable-file", f"{path} cannot be read ({error.strerror}); check its permissions") from None
+    dataset.medai_path = path  # a plain attribute: pydicom keeps what is no keyword aside
+    return dataset
+
+
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
@@ -76,11 +102,35 @@ def parse(data: bytes, maximum_bytes: int = MAXIMUM_BYTES) -> "Dataset":
     Raises:
         Refusal: ``not-dicom``, ``truncated`` or ``too-large``.
     """
-    if not _looks_like_dicom(data[:_PREAMBLE]):
+    return _guarded(_Counted(data), maximum_bytes)
+
+
+class _Counted:
+    """A stream that counts how often it is read, and never asks for more than there is: lengths in a header are claims."""
+
+    def __init__(self, source: bytes | Path) -> None:
+        self._stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115  # closed by close
+        self.size = self._stream.seek(0, io.SEEK_END)
+        self._stream.seek(0)
+        self._reads = 0
+        self.tell, self.seek, self.close = self._stream.tell, self._stream.seek, self._stream.close
+        if isinstance(source, Path):
+            self.name = str(source)
+
+    def read(self, size: int = -1) -> bytes:
+        self._reads += 1
+        if self._reads > MAXIMUM_READS:
+            raise Refusal("too-large", f"the header has more than about {MAXIMUM_READS // 2:,} elements")
+        return self._stream.read(min(size, self.size))
+
+
+def _guarded(stream: _Counted, maximum_bytes: int) -> "Dataset":
+    head = stream.read(_PREAMBLE)
+    if not _looks_like_dicom(head):
         raise Refusal("not-dicom", "this is not a DICOM file: no 'DICM' after 128 bytes, and no group 0002 or 0008 at its start")
     with quiet() as caught:
         try:
-            dataset = _parse(data, maximum_bytes)
+            dataset = _parse(stream, maximum_bytes)
         except Refusal:
             raise
         except EOFError:
@@ -89,36 +139,39 @@ def parse(data: bytes, maximum_bytes: int = MAXIMUM_BYTES) -> "Dataset":
             raise Refusal("not-dicom", f"the header cannot be parsed ({_first_line(error)}); the file is damaged or is not DICOM") from None
     if any(str(warning.message).startswith(("End of file", "EOF", "Unexpected end", "No tag to read")) for warning in caught):
         raise Refusal("truncated", _CUT_OFF.format("an element ends without its delimiter"))
-    _refuse_cut_element(dataset)
+    _refuse_cut_element(dataset, stream.size)
     _complete_file_meta(dataset)
     return dataset
 
 
-def _parse(data: bytes, maximum_bytes: int) -> "Dataset":
+def _parse(stream: _Counted, maximum_bytes: int) -> "Dataset":
     from pydicom import dcmread
 
-    if _DEFLATED in data:
-        inflated = _inflate(data, maximum_bytes)
-        if inflated is not None:
-            return inflated
-    return dcmread(io.BytesIO(data), force=True)
+    stream.seek(0)
+    inflated = _inflate(stream, maximum_bytes)
+    if inflated is not None:
+        return inflated
+    stream.seek(0)
+    return dcmread(stream, force=True, defer_size=None if stream.size <= IN_MEMORY else DEFERRED)
 
 
-def _inflate(data: bytes, maximum_bytes: int) -> "Dataset | None":
-    """Read a deflated data set (PS3.5 A.5) under a cap, which pydicom does not have; None if `data` is not deflated."""
+def _inflate(stream: _Counted, maximum_bytes: int) -> "Dataset | None":
+    """Read a deflated data set (PS3.5 A.5) under a cap, which pydicom does not have; None if the file is not deflated."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.filereader import read_dataset
     from pydicom.uid import UID
 
-    start = _PREAMBLE if data[128:132] == b"DICM" else 0
-    stream = io.BytesIO(data)
-    stream.seek(start)
-    meta = FileMetaDataset(read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag.group != 2))
+    head = stream.read(_PREAMBLE)
+    stream.seek(_PREAMBLE if head[128:132] == b"DICM" else 0)
+    if stream.read(2) != b"\x02\0":
+        return None
+    stream.seek(-2, io.SEEK_CUR)
+    meta = FileMetaDataset(read_dataset(cast(BinaryIO, stream), False, True, stop_when=lambda tag, vr, length: tag.group != 2))
     if meta.get("TransferSyntaxUID") != _DEFLATED.decode():
         return None
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        inflated = inflater.decompress(data[stream.tell() :], maximum_bytes)
+        inflated = inflater.decompress(stream.read(2 * maximum_bytes), maximum_bytes)
     except zlib.error as error:
         raise Refusal("decode-failed", f"the deflated data set is damaged ({error}); copy the file again from its source") from None
     if inflater.unconsumed_tail:
@@ -126,23 +179,25 @@ def _inflate(data: bytes, maximum_bytes: int) -> "Dataset | None":
     if not inflater.eof:
         raise Refusal("truncated", _CUT_OFF.format("the deflated data set has no end"))
     meta.TransferSyntaxUID = UID(_EXPLICIT_LITTLE)
-    dataset = FileDataset(stream, read_dataset(io.BytesIO(inflated), False, True), data[:128], meta, False, True)
+    dataset = FileDataset(io.BytesIO(), read_dataset(cast(BinaryIO, _Counted(inflated)), False, True), head[:128], meta, False, True)
     dataset.set_original_encoding(False, True)
     return dataset
 
 
-def _refuse_cut_element(dataset: "Dataset") -> None:
+def _refuse_cut_element(dataset: "Dataset", size: int) -> None:
     """The last element of a cut file is shorter than its own length says."""
     if not len(dataset):
         raise Refusal("truncated", _CUT_OFF.format("it holds no element after the file meta information"))
     try:
-        element: Any = dataset.get_item(max(dataset.keys()))
+        element: Any = dataset.get_item(max(dataset.keys()), keep_deferred=True)
     except Exception:  # an element of unknown value representation; whether it matters is asked where it is used
         return
     length, value = getattr(element, "length", None), getattr(element, "value", None)
     if isinstance(value, bytes) and length not in (None, 0xFFFFFFFF) and len(value) < length:
         tag = element.tag
         raise Refusal("truncated", _CUT_OFF.format(f"({tag.group:04X},{tag.element:04X}) has {len(value):,} of {length:,} bytes"))
+    if value is None and length not in (None, 0xFFFFFFFF) and element.value_tell + length > size:  # left on the disk
+        raise Refusal("truncated", _CUT_OFF.format(f"it has {size:,} of {element.value_tell + length:,} bytes"))
 
 
 def _complete_file_meta(dataset: "Dataset") -> None:

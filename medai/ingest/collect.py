@@ -39,12 +39,10 @@ def collect(scan: Scan, units: Sequence[Unit], folder: Path, keys: Keys, setting
     """
     parts = pl.concat([PART_SCHEMA.to_frame(), *(pl.read_parquet(cases_part(folder, unit.number)) for unit in units)])
     refused = pl.concat([REFUSED_PART_SCHEMA.to_frame(), *(pl.read_parquet(refused_part(folder, unit.number)) for unit in units)])
-    known = _known(scan, keys)
-    cases = _join(parts.sort("position"), known)
+    cases = _join(parts.sort("position"), _known(scan, keys))
     quarantine = [
         scan.refused.select(keys.names("item", scan.refused["item"]).alias("source_key"), "code", "message"),
         refused.select(list(QUARANTINE_SCHEMA)),
-        _without_file(scan, known, parts),
     ]
     for code, message, bad in _faults(settings):
         chosen = cases.select(bad.fill_null(False))[:, 0]
@@ -55,14 +53,14 @@ def collect(scan: Scan, units: Sequence[Unit], folder: Path, keys: Keys, setting
 
 def _known(scan: Scan, keys: Keys) -> pl.DataFrame:
     """The scan's annotations with keyed names."""
-    keyed = keys.names(scan.key, scan.annotations["key"]).alias("join_key")
+    item = keys.names("item", scan.annotations["key"]).alias("source_key")
     patient = keys.names("patient", scan.annotations["patient"]).alias("patient")
-    return scan.annotations.drop("key").with_columns(keyed, patient)
+    return scan.annotations.drop("key").with_columns(item, patient)
 
 
 def _join(parts: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     """What the label table says of a person or a site comes before what the file says."""
-    joined = parts.join(known, on="join_key", how="left", maintain_order="left", suffix=".known", validate="m:1")
+    joined = parts.join(known, on="source_key", how="left", maintain_order="left", suffix=".known", validate="m:1")
     return joined.with_columns(
         patient_id=pl.coalesce("patient", "patient_id"),
         site=pl.coalesce("site.known", "site"),
@@ -70,15 +68,6 @@ def _join(parts: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
         age_years=pl.coalesce("age_years.known", "age_years"),
         source_split=pl.col("split"),
     )
-
-
-def _without_file(scan: Scan, known: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the label table that no readable file belongs to. By item the scan has settled that already."""
-    if scan.key == "item":
-        return pl.DataFrame(schema=QUARANTINE_SCHEMA)
-    unmatched = known.join(parts, on="join_key", how="anti", maintain_order="left")
-    message = pl.lit(f"no readable file has this {scan.key}")
-    return unmatched.select(pl.col("join_key").alias("source_key"), pl.lit("missing-file").alias("code"), message.alias("message"))
 
 
 def _faults(settings: SplitSettings) -> list[tuple[str, str, pl.Expr]]:

@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 
 import medai
+from medai.cohort.agreement import agreement, describe
+from medai.cohort.cohort import Cohort
 from medai.cohort.key import Keys
 from medai.cohort.leak import exclude_leaks
 from medai.cohort.schema import (
@@ -20,9 +22,11 @@ from medai.cohort.schema import (
     PIPELINE_VERSION,
     QUARANTINE,
     SPLIT,
+    STACK_SCHEMA,
+    STACKS,
     TEST_LABELS,
 )
-from medai.cohort.split import SplitSettings, split_cases
+from medai.cohort.split import KEPT_MOVED, SplitSettings, split_cases
 from medai.cohort.write import write_record, write_table
 from medai.core.error import MedaiError
 from medai.core.label import Label
@@ -31,8 +35,19 @@ from medai.ingest.unit import WORK
 from medai.source.base import Scan, Source
 
 
-def finish(source: Source, scan: Scan, collected: Collected, folder: Path, keys: Keys, allow: Sequence[str]) -> None:
+def finish(
+    source: Source, scan: Scan, collected: Collected, folder: Path, keys: Keys, allow: Sequence[str], earlier: Cohort | None = None
+) -> None:
     """Write the tables and, last, the record of a cohort.
+
+    Args:
+        source: The data set's definition.
+        scan: Of the source.
+        collected: All parts together.
+        folder: The unfinished cohort.
+        keys: How names enter it.
+        allow: Hard stops to override.
+        earlier: A cohort whose patients keep their split.
 
     Raises:
         MedaiError: a leak without its override, or a split that cannot be made.
@@ -40,8 +55,12 @@ def finish(source: Source, scan: Scan, collected: Collected, folder: Path, keys:
     if not scan.labels:
         raise MedaiError(f"data set {source.name} has no labels; name the table and its columns: dataset.labels=… dataset.targets=[…]")
     values = collected.cases.select(pl.col(f"label.{label.name}").cast(_integer(label)).alias(label.name) for label in scan.labels)
-    cases, method = split_cases(collected.cases, values, SplitSettings.from_dict(source.split))
+    kept = (earlier.splits(), earlier.hash) if earlier else (None, None)
+    split = SplitSettings.from_dict(source.split)
+    cases, method = split_cases(collected.cases, values, split, kept[0], kept_from=kept[1], allow=allow, literal=keys.public)
     cases, leaks = exclude_leaks(cases, allow)
+    if method.get("kept", {}).get("patients_not_moved"):
+        leaks["allow"] = sorted({*leaks["allow"], KEPT_MOVED})
     cases = cases.with_columns(ordinal=pl.int_range(len(cases), dtype=pl.Int64))
     development = cases["partition"] == "development"
     write_table(folder / CASES, cases.select(pl.col(name).cast(dtype) for name, dtype in CASE_SCHEMA.items()))
@@ -50,10 +69,16 @@ def finish(source: Source, scan: Scan, collected: Collected, folder: Path, keys:
     write_table(folder / TEST_LABELS, labels.filter(~development))
     write_table(folder / SPLIT, cases.filter(development).select("case_id", "split"))
     write_table(folder / QUARANTINE, collected.quarantine)
-    if cases["sop_class_uid"].is_not_null().any():
-        write_table(folder / INSTANCES, cases.select(list(INSTANCE_SCHEMA)))
-    counts = count(cases, collected.quarantine, labels.filter(development), scan.labels)
-    made = {"counts": counts, "notes": notes(counts, leaks), "split": method} | leaks
+    files = None
+    if scan.instances is not None:
+        files = _instances(scan.instances, cases, collected.quarantine, keys)
+        write_table(folder / INSTANCES, files)
+    if scan.stacks is not None and len(scan.stacks):
+        write_table(folder / STACKS, _stacks(scan.stacks, keys))
+    counts = count(cases, collected.quarantine, labels.filter(development), scan.labels, files)
+    agreed = _agreements(collected.cases.filter(development), scan.labels)
+    said = [describe(name, found) for name, found in agreed.items()]
+    made = {"counts": counts, "notes": notes(counts, leaks) + said, "split": method, "agreement": agreed} | leaks
     write_record(folder, _definition(source, scan, keys, cases) | made, keys)
 
 
@@ -69,10 +94,47 @@ def _definition(source: Source, scan: Scan, keys: Keys, cases: pl.DataFrame) -> 
         "public": source.public,
         "licence": source.licence,
         "url": source.url,
+        "split_settings": dict(source.split),
         "channels": source.channels or (3 if largest == 3 else 1),
         "pipeline_version": PIPELINE_VERSION,
         "medai_version": medai.__version__,
     }
+
+
+def _instances(found: pl.DataFrame, cases: pl.DataFrame, quarantine: pl.DataFrame, keys: Keys) -> pl.DataFrame:
+    """A row a file: the case that it is part of, or why it is part of none."""
+    names = {
+        "case": ("item", "case_item"),
+        "source_key": ("item", "item"),
+        "study_id": ("study", "study_uid"),
+        "series_id": ("series", "series_uid"),
+    }
+    rows = found.with_columns(keys.names(kind, found[column]).alias(name) for name, (kind, column) in names.items())
+    rows = rows.join(cases.select("case_id", case="source_key"), on="case", how="left", maintain_order="left")
+    codes = quarantine.select("source_key", "code").unique("source_key", keep="first", maintain_order=True)
+    own = rows.join(codes, on="source_key", how="left", maintain_order="left")["code"]
+    whole = rows.join(codes, left_on="case", right_on="source_key", how="left", maintain_order="left")["code"]
+    rows = rows.with_columns(code=pl.when(pl.col("case_id").is_null()).then(pl.coalesce(own, whole)))
+    rows = rows.rename({"photometric": "photometric_interpretation", "burned_in": "burned_in_annotation"})
+    coded = ("modality", "photometric_interpretation", "burned_in_annotation")  # CS; anything else there is free text
+    rows = rows.with_columns(pl.when(pl.col(name).str.contains(r"^[A-Z0-9_ ]{1,16}$")).then(name).alias(name) for name in coded)
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in INSTANCE_SCHEMA.items())
+
+
+def _stacks(found: pl.DataFrame, keys: Keys) -> pl.DataFrame:
+    """A row a stack; in a keyed cohort without its part's name, which may quote the device."""
+    named = found.with_columns(
+        keys.names("study", found["study_uid"]).alias("study_id"), keys.names("series", found["series_uid"]).alias("series_id")
+    )
+    named = named if keys.public else named.with_columns(part=pl.lit(None, pl.String))
+    return named.select(pl.col(name).cast(dtype) for name, dtype in STACK_SCHEMA.items())
+
+
+def _agreements(development: pl.DataFrame, labels: Sequence[Label]) -> dict[str, Any]:
+    """How far several readers agree, by label; the test labels stay closed."""
+    read = development.unique("reading", maintain_order=True) if "reading" in development.columns else development
+    votes = {label.name: (f"label.{label.name}.votes", label.classes) for label in labels}
+    return {name: agreement(read[column].fill_null([]), classes) for name, (column, classes) in votes.items() if column in read.columns}
 
 
 def _integer(label: Label) -> type[pl.Int8] | type[pl.Int16]:
@@ -86,7 +148,9 @@ def _label_table(case_ids: pl.Series, values: pl.DataFrame, found: pl.DataFrame,
     return pl.DataFrame(columns).with_columns(label_source=pl.lit(source))
 
 
-def count(cases: pl.DataFrame, quarantine: pl.DataFrame, development: pl.DataFrame, labels: Sequence[Label]) -> dict[str, Any]:
+def count(
+    cases: pl.DataFrame, quarantine: pl.DataFrame, development: pl.DataFrame, labels: Sequence[Label], files: pl.DataFrame | None
+) -> dict[str, Any]:
     """The counts of the record. Classes are counted in development only: the test labels stay closed."""
     reasons = quarantine["code"].value_counts(sort=False).sort("code")
     return {
@@ -101,9 +165,15 @@ def count(cases: pl.DataFrame, quarantine: pl.DataFrame, development: pl.DataFra
         "patients": cases["patient_id"].drop_nulls().n_unique(),
         "patients_unknown": cases["patient_id"].null_count(),
         "sites": cases["site"].drop_nulls().n_unique(),
+        "files": _files(files) if files is not None else None,
         "quarantine": dict(reasons.iter_rows()),
         "development_labels": {label.name: _classes(development, label) for label in labels},
     }
+
+
+def _files(files: pl.DataFrame) -> dict[str, int]:
+    used = int(files["case_id"].is_not_null().sum())
+    return {"found": len(files), "in_cases": used, "in_no_case": len(files) - used}
 
 
 def _classes(development: pl.DataFrame, label: Label) -> dict[str, int]:

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from medai.cohort.cohort import Cohort
@@ -16,16 +16,31 @@ from medai.core.file import canonical_json, hash_text
 from medai.core.lock import locked
 from medai.core.progress import progress, say
 from medai.ingest.collect import collect
+from medai.ingest.earlier import AUTO, check_kept, earlier_cohort
+from medai.ingest.executor import ExecutorSettings, Run, runner
 from medai.ingest.finish import finish, publish
-from medai.core.tasks import run_tasks
-from medai.ingest.unit import BYTES_PER_UNIT, CASES_PER_UNIT, WORK, Unit, UnitContext, cases_part, cut, ingest_unit
-from medai.source.base import Scan, Source
+from medai.ingest.unit import (
+    BYTES_PER_UNIT,
+    CASES_PER_UNIT,
+    WORK,
+    Unit,
+    UnitContext,
+    cases_part,
+    cut,
+    forget_journals,
+    ingest_unit,
+    mend_unit,
+)
+from medai.source.base import Scan, ScanContext, Source
 
 UNFINISHED = ".ingesting"
 FEW_BYTES = 32 * 2**20  # so much is read sooner than processes have started
 
 
-def ingest(source: Source, cohorts: Path | str, *, workers: int = 2, allow: Sequence[str] = ()) -> Cohort:
+def ingest(
+    source: Source, cohorts: Path | str, *, workers: int = 2, allow: Sequence[str] = (), executor: ExecutorSettings | None = None,
+    keep: str | None = AUTO,
+) -> Cohort:  # fmt: skip
     """The cohort of a source: made when it is not there yet, gone on with when it was interrupted, else opened.
 
     Args:
@@ -33,6 +48,9 @@ def ingest(source: Source, cohorts: Path | str, *, workers: int = 2, allow: Sequ
         cohorts: Folder of the cohorts; the cohort is named after the data set and what it was made from.
         workers: Processes that read files; 0 reads in this one. The bytes do not depend on it.
         allow: Hard stops to override, see `medai.cohort.leak`; recorded where they were needed.
+        executor: Where the work is done; None: on this machine.
+        keep: An earlier cohort whose patients keep their split. ``auto``: the newest of the same name and the same `split` that has
+            patients in common; None: no patient is bound.
 
     Returns:
         The finished cohort.
@@ -47,13 +65,14 @@ def ingest(source: Source, cohorts: Path | str, *, workers: int = 2, allow: Sequ
     if not re.fullmatch(r"[^\W_][\w.+-]*", source.name):
         raise MedaiError(f"dataset.name is {source.name!r}; it names a folder: letters, digits, '.', '-' and '_', a letter or digit first")
     SplitSettings.from_dict(source.split)  # a wrong setting is told before the work, not after
-    scan = source.scan()
-    keys = Keys.of(source.public)
+    keys, run = Keys.of(source.public), runner(executor or ExecutorSettings())
+    scan = source.scan(ScanContext(Path(cohorts) / f".{source.name}.scan", keys, workers, run))
     target = Path(cohorts) / f"{source.name}-{_identity(scan, keys)[:8]}"
     if not (target / RECORD).exists():
         with locked(target.with_name(f".{target.name}.lock")):
             if not (target / RECORD).exists():  # another process may have filled it meanwhile
-                _fill(source, scan, keys, target, workers, allow)
+                _fill(source, scan, keys, target, allow, run, workers, keep)
+    check_kept(Cohort.open(target), keep)
     return _allowed(Cohort.open(target), allow)
 
 
@@ -61,32 +80,33 @@ def _identity(scan: Scan, keys: Keys) -> str:
     return keys.hash("digest", hash_text(canonical_json([scan.digest, PIPELINE_VERSION, CASES_PER_UNIT, BYTES_PER_UNIT])))
 
 
-def _fill(source: Source, scan: Scan, keys: Keys, target: Path, workers: int, allow: Sequence[str]) -> None:
+def _fill(source: Source, scan: Scan, keys: Keys, target: Path, allow: Sequence[str], run: Run, workers: int, keep: str | None) -> None:
     folder = target.with_name(target.name + UNFINISHED)
     if not (folder / RECORD).exists():
-        units = _read(source, scan, keys, folder, workers)
+        units = _read(source, scan, keys, folder, run, workers)
         collected = collect(scan, units, folder, keys, SplitSettings.from_dict(source.split))
         if collected.cases.is_empty():
             raise _no_case(source, collected.quarantine)
-        finish(source, scan, collected, folder, keys, allow)
+        finish(source, scan, collected, folder, keys, allow, earlier_cohort(source, target, keys, collected.cases, keep))
     publish(folder, target)
     _tell(Cohort.open(target))
 
 
-def _read(source: Source, scan: Scan, keys: Keys, folder: Path, workers: int) -> list[Unit]:
+def _read(source: Source, scan: Scan, keys: Keys, folder: Path, run: Run, workers: int) -> list[Unit]:
     (folder / WORK / "parts").mkdir(parents=True, exist_ok=True)
+    forget_journals(folder)
     units = cut(scan.items)
     waiting = [unit for unit in units if not cases_part(folder, unit.number).exists()]
     if waiting:
         scratch = folder / WORK / "unpacked"
         scratch.mkdir(exist_ok=True)
-        context = UnitContext(source.prepare(scratch), keys, folder, scan.key, _wanted(scan, keys))
+        context = UnitContext(source.prepare(scratch), keys, folder)
         done = len(scan.items) - sum(len(unit.rows) for unit in waiting)
         few = sum(int(unit.rows["size"].sum()) for unit in waiting) < FEW_BYTES
         if done:
             say(f"{source.name}: going on with an interrupted ingest, {done:,} of {len(scan.items):,} items are done")
         with progress(f"Ingest {source.name}", len(scan.items) - done, "items") as bar:
-            for number in run_tasks(ingest_unit, context, waiting, 0 if few else workers):
+            for number in run(ingest_unit, context, waiting, 0 if few else workers, partial(mend_unit, folder)):
                 bar.advance(number)
     return units
 
@@ -95,13 +115,6 @@ def _no_case(source: Source, quarantine: pl.DataFrame) -> MedaiError:
     reasons = ", ".join(f"{number} {code}" for code, number in quarantine["code"].value_counts(sort=True).sort("code").iter_rows())
     where = f"{source.name}: no case could be read from {getattr(source, 'path', None)} ({reasons})"
     return MedaiError(f"{where}; check dataset.path and dataset.labels")
-
-
-def _wanted(scan: Scan, keys: Keys) -> np.ndarray | None:
-    """The keyed keys that have a label row. By item that is settled in the scan already."""
-    if scan.key == "item" or not scan.labels:
-        return None
-    return np.sort(keys.names(scan.key, scan.annotations["key"]).to_numpy().astype(np.bytes_))
 
 
 def _tell(cohort: Cohort) -> None:

@@ -10,4 +10,5 @@ from medai.source.build import build_source
 
 def ingest_dataset(settings: IngestSettings) -> Cohort:
     """Ingest the data set that is configured; a second call opens the finished cohort."""
-    return ingest(build_source(settings.dataset), Path(settings.cohorts), workers=settings.workers, allow=settings.allow)
+    source, cohorts = build_source(settings.dataset), Path(settings.cohorts)
+    return ingest(source, cohorts, workers=settings.workers, allow=settings.allow, executor=settings.executor, keep=settings.keep)

@@ -1,7 +1,9 @@
 """The unit of ingest: some items are read, keyed and written as one part, or not at all."""
 
 import hashlib
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,25 +13,25 @@ import polars as pl
 from jaxtyping import Shaped
 
 from medai.cohort.key import Keys
-from medai.cohort.schema import CASE_SCHEMA, INSTANCE_SCHEMA, shard_name
+from medai.cohort.schema import CASE_SCHEMA, shard_name
 from medai.cohort.write import write_table
 from medai.core.error import Refusal
 from medai.core.file import atomic_file
+from medai.core.watchdog import Watchdog
 from medai.ingest.reason import reason
 from medai.source.base import CaseRecord, RefusedItem, Source
 from medai.store.shard import ShardWriter
+from medai.store.volume import volume_name, write_volume
 
 CASES_PER_UNIT = 256
 BYTES_PER_UNIT = 256 * 2**20
 WORK = ".work"  # inside the unfinished cohort; gone from the finished one
 
+SECONDS_PER_FILE = 10.0  # that a process may take, before it is taken for hung
+
 LATER = ("ordinal", "partition", "exclusion")  # what only the whole cohort can tell
-PART_SCHEMA = pl.Schema(
-    {"position": pl.Int64, "join_key": pl.String}
-    | {name: dtype for name, dtype in CASE_SCHEMA.items() if name not in LATER}
-    | {name: dtype for name, dtype in INSTANCE_SCHEMA.items() if name not in CASE_SCHEMA}
-)
-REFUSED_PART_SCHEMA = pl.Schema({"position": pl.Int64, "source_key": pl.String, "code": pl.String, "message": pl.String})
+PART_SCHEMA = pl.Schema({"position": pl.Int64} | {name: dtype for name, dtype in CASE_SCHEMA.items() if name not in LATER})
+REFUSED_PART_SCHEMA = pl.Schema({"position": pl.Int64, "files": pl.Int32, "source_key": pl.String, "code": pl.String, "message": pl.String})
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Unit:
         number: Of the part and of its shard.
         first: Position of the first row in the scan.
         rows: The rows.
+        deadly: Items that ended the process that read them; they are refused unread.
     """
 
     number: int
     first: int
     rows: pl.DataFrame
+    deadly: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,11 @@ class UnitContext:
         source: Prepared, see `Source.prepare`.
         keys: How names enter the cohort.
         folder: The unfinished cohort.
-        key: By what labels are joined, see `Scan.key`.
-        wanted: Keyed, sorted: a case with another key has no label row. None: every case is wanted.
     """
 
     source: Source
     keys: Keys
     folder: Path
-    key: str
-    wanted: Shaped[np.ndarray, " K"] | None
 
 
 def cut(items: pl.DataFrame) -> list[Unit]:
@@ -88,68 +88,98 @@ def refused_part(folder: Path, number: int) -> Path:
     return folder / WORK / "parts" / f"{number:05d}.refused.parquet"
 
 
+def _journal(folder: Path, number: int) -> Path:
+    """Which item is being read: what is known of a unit when its process dies."""
+    return folder / WORK / "parts" / f"{number:05d}.reading"
+
+
+def forget_journals(folder: Path) -> None:
+    """Those of an earlier ingest that was killed: they accuse nobody."""
+    for journal in (folder / WORK / "parts").glob("*.reading"):
+        journal.unlink()
+
+
+def mend_unit(folder: Path, unit: Unit) -> Unit | None:
+    """The unit without the item that ended its process; None if it died before it read one."""
+    try:
+        item = _journal(folder, unit.number).read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return None
+    return None if item in unit.deadly or not item else replace(unit, deadly=(*unit.deadly, item))
+
+
 def ingest_unit(context: UnitContext, unit: Unit) -> int:
     """Read a unit and write its shard and its part. Gives the number of items."""
-    position = {item: unit.first + index for index, item in enumerate(unit.rows["item"])}
+    files = unit.rows["files"].to_list() if "files" in unit.rows.columns else [1] * len(unit.rows)
+    place = {item: (unit.first + index, count) for index, (item, count) in enumerate(zip(unit.rows["item"], files, strict=True))}
     cases: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     shard = context.folder / shard_name(unit.number)
     with atomic_file(shard) as temporary, open(temporary, "wb") as stream:
         writer = ShardWriter(stream)
-        for outcome in context.source.read(unit.rows):
-            place = {"position": position[outcome.item], "source_key": context.keys.name("item", outcome.item)}
+        for outcome in _outcomes(context, unit, place):
+            position, count = place[outcome.item]
+            where = {"position": position, "source_key": context.keys.name("item", outcome.item), "files": count}
             try:
-                cases.append(place | _case(context, outcome, unit.number, writer))
+                cases.append(where | _case(context, outcome, position, unit.number, writer))
             except Refusal as refusal:
                 message = refusal.message if context.keys.public else reason(refusal.code)
-                refused.append(place | {"code": refusal.code, "message": message})
-    if not cases:
+                refused.append(where | {"code": refusal.code, "message": message})
+    if not any(case["shard"] is not None for case in cases):
         shard.unlink()
     write_table(refused_part(context.folder, unit.number), pl.DataFrame(refused, schema=REFUSED_PART_SCHEMA))
     write_table(cases_part(context.folder, unit.number), pl.DataFrame(cases, schema=PART_SCHEMA))
     return len(unit.rows)
 
 
-def _case(context: UnitContext, outcome: CaseRecord | RefusedItem, shard: int, writer: ShardWriter) -> dict[str, Any]:
+def _outcomes(context: UnitContext, unit: Unit, place: dict[str, tuple[int, int]]) -> Iterator[CaseRecord | RefusedItem]:
+    """What the source makes of each item, in order; a process that hangs at one ends itself."""
+    for item in unit.deadly:
+        yield RefusedItem(item, "reader-crashed", "the decoder crashed or hung")
+    rows = unit.rows.filter(~pl.col("item").is_in(unit.deadly)) if unit.deadly else unit.rows
+    outcomes = context.source.read(rows)
+    journal = _journal(context.folder, unit.number)
+    with open(journal, "wb", buffering=0) as stream, Watchdog() as watchdog:
+        for item in rows["item"]:
+            stream.truncate(0)
+            os.pwrite(stream.fileno(), item.encode("utf-8", errors="surrogateescape"), 0)
+            watchdog.allow(SECONDS_PER_FILE * (1 + place[item][1]))
+            yield next(outcomes)
+    journal.unlink()
+
+
+def _case(context: UnitContext, outcome: CaseRecord | RefusedItem, position: int, shard: int, writer: ShardWriter) -> dict[str, Any]:
     if isinstance(outcome, RefusedItem):
         raise Refusal(outcome.code, outcome.message)
     keys = context.keys
-    join_key = keys.name(context.key, outcome.key(context.key))
-    if not _is_wanted(context.wanted, join_key):
-        raise Refusal("no-label-row", f"the label table has no row for this {context.key}")
     pixels = judge(outcome.pixels)
-    offset, length = writer.append(pixels)
     days = timedelta(days=keys.days_back(outcome.patient or outcome.study or outcome.case))
-    row = dict(outcome.acquisition) | dict(outcome.instance or {}) | {
-        "join_key": join_key,
+    row = dict(outcome.acquisition) | {
         "case_id": keys.name("instance", outcome.case),
         "patient_id": keys.name("patient", outcome.patient),
         "study_id": keys.name("study", outcome.study),
         "series_id": keys.name("series", outcome.series),
         "study_date": outcome.study_date - days if outcome.study_date else None,
+        "affine": None if outcome.affine is None else outcome.affine.ravel().tolist(),
         "shape": list(pixels.shape),
         "dtype": pixels.dtype.name,
         "pixel_min": float(pixels.min()),
         "pixel_max": float(pixels.max()),
         "pixel_hash": (keys.hash("pixels", hash_pixels(pixels)))[:32],
-        "shard": shard,
-        "offset": offset,
-        "length": length,
     }  # fmt: skip
-    return row
+    return row | _store(context.folder, pixels, position, shard, writer)
 
 
-def _is_wanted(wanted: Shaped[np.ndarray, " K"] | None, key: str | None) -> bool:
-    if wanted is None:
-        return True
-    if key is None:
-        return False
-    encoded = key.encode()
-    place = int(np.searchsorted(wanted, np.bytes_(encoded)))
-    return place < len(wanted) and bytes(wanted[place]) == encoded
+def _store(folder: Path, pixels: Shaped[np.ndarray, "C *D H W"], position: int, shard: int, writer: ShardWriter) -> dict[str, Any]:
+    if pixels.ndim == 4:
+        name = f"{position:08d}"
+        write_volume(folder / volume_name(name), pixels)
+        return {"volume": name, "shard": None, "offset": None, "length": None}
+    offset, length = writer.append(pixels)
+    return {"volume": None, "shard": shard, "offset": offset, "length": length}
 
 
-def judge(pixels: Shaped[np.ndarray, "C H W"]) -> Shaped[np.ndarray, "C H W"]:
+def judge(pixels: Shaped[np.ndarray, "C *D H W"]) -> Shaped[np.ndarray, "C *D H W"]:
     """Pixels that can be stored and used.
 
     Raises:
@@ -164,7 +194,7 @@ def judge(pixels: Shaped[np.ndarray, "C H W"]) -> Shaped[np.ndarray, "C H W"]:
     return pixels.astype(np.uint8) if pixels.dtype.kind == "b" else pixels
 
 
-def hash_pixels(pixels: Shaped[np.ndarray, "C H W"]) -> str:
+def hash_pixels(pixels: Shaped[np.ndarray, "C *D H W"]) -> str:
     """SHA-256 over type, shape and values, the same on every machine."""
     plain = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("<"), copy=False))
     digest = hashlib.sha256(f"{plain.dtype.str}{plain.shape}".encode())

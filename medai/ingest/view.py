@@ -57,6 +57,18 @@ def ensure_view(cohort: Cohort, plan: ResizePlan, workers: int = 2) -> View:
     return View.open(path)
 
 
+def refuse_volumes(cohort: Cohort) -> None:
+    """A view holds images.
+
+    Raises:
+        MedaiError: the cohort holds volumes.
+    """
+    volumes = int(cohort.cases()["shape"].list.len().eq(4).sum())
+    if volumes:
+        what = f"{cohort.path} holds {volumes:,} volumes, and training, evaluation and export take images alone so far"
+        raise MedaiError(f"{what}; ingest every slice as an image: dataset.series.volumes=never")
+
+
 def _fits(path: Path, cohort: Cohort) -> bool:
     try:
         return bool(View.open(path).meta["cohort_hash"] == cohort.hash)
@@ -65,6 +77,7 @@ def _fits(path: Path, cohort: Cohort) -> bool:
 
 
 def _make(path: Path, cohort: Cohort, plan: ResizePlan, workers: int) -> None:
+    refuse_volumes(cohort)
     cases = cohort.cases().select("case_id", "shape", "dtype", "pixel_min", "pixel_max", "shard", "offset", "length")
     shape = (len(cases), plan.channels, plan.height, plan.width)
     encoding = choose_encoding(cases)

@@ -251,7 +251,7 @@ def _window(cases: pl.DataFrame) -> tuple[float, float] | None:
 
 def _label(label: Label, cases: pl.DataFrame) -> LabelFacts:
     train, validation = (cases.filter(pl.col("split") == split) for split in ("train", "validation"))
-    uncertain = train[f"{label.name}.uncertain"].fill_null(False)
+    uncertain = train[f"{label.name}.uncertain"].fill_null(False) & (label.kind == "binary")
     unknown = train[label.name].is_null() & ~uncertain
     counts = (int(uncertain.sum()) / len(train), int(unknown.sum()) / len(train))
     return LabelFacts(label.name, label.kind, label.meaning, _classes(label, train), _classes(label, validation), counts[1], counts[0])

@@ -1,6 +1,6 @@
 """What a source is: it lists what there is, then reads it in pieces that any process can take."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
@@ -8,16 +8,45 @@ from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
-from jaxtyping import Shaped
+from jaxtyping import Float64, Shaped
 
+from medai.cohort.key import Keys
 from medai.core.error import MedaiError
 from medai.core.file import canonical_json, hash_text
 from medai.core.label import Label
+from medai.core.tasks import run_tasks
 
 ITEM_SCHEMA = pl.Schema({"item": pl.String, "size": pl.Int64, "mtime_ns": pl.Int64})
 REFUSED_SCHEMA = pl.Schema({"item": pl.String, "code": pl.String, "message": pl.String})
 PERSON_SCHEMA = pl.Schema({"patient": pl.String, "site": pl.String, "sex": pl.String, "age_years": pl.Float64, "split": pl.String})
 NOT_CONTENT = ("path", "labels", "workers")  # settings that say where things lie, not what they are
+
+
+Run = Callable[[Callable[[Any, Any], Any], Any, Sequence[Any], int], Iterator[Any]]
+"""What runs tasks: `medai.core.tasks.run_tasks`, or an executor of the same form."""
+
+
+PUBLIC = Keys(None)
+
+
+@dataclass(frozen=True)
+class ScanContext:
+    """What a scan may use.
+
+    Attributes:
+        cache: A folder that outlives the scan, for what need not be read twice; None keeps nothing.
+        keys: How names are kept there.
+        workers: Processes.
+        run: What runs the tasks.
+    """
+
+    cache: Path | None = None
+    keys: Keys = PUBLIC
+    workers: int = 0
+    run: Run = run_tasks
+
+
+ALONE = ScanContext()
 
 
 @dataclass(frozen=True)
@@ -26,26 +55,21 @@ class CaseRecord:
 
     Attributes:
         item: The item's name in the scan.
-        pixels: Modality values in MONOCHROME2 polarity, native size.
+        pixels: Modality values in MONOCHROME2 polarity, native size: an image (C, H, W) or a volume (C, D, H, W).
         case: The literal name of the case.
         acquisition: Columns of the case table that the source can fill: `site`, `manufacturer`, `spacing_mm`, …
-        instance: Columns of `instances.parquet`; None where the source is not DICOM.
+        affine: Of a volume, from (w, h, d, 1) to LPS mm, see `medai.dicom.volume`.
     """
 
     item: str
-    pixels: Shaped[np.ndarray, "C H W"]
+    pixels: Shaped[np.ndarray, "C *D H W"]
     case: str
     patient: str | None = None
     study: str | None = None
     series: str | None = None
     study_date: date | None = None
     acquisition: Mapping[str, Any] = field(default_factory=dict)
-    instance: Mapping[str, Any] | None = None
-
-    def key(self, kind: str) -> str | None:
-        """The name by which the label table knows the case."""
-        names = {"item": self.item, "patient": self.patient, "study": self.study, "series": self.series, "instance": self.case}
-        return names[kind]
+    affine: Float64[np.ndarray, "4 4"] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,21 +88,25 @@ class Scan:
     Attributes:
         items: What is to be read: `item` (unique), `size` in bytes, `mtime_ns`, and columns that the source itself needs.
         labels: Definitions of the labels.
-        annotations: A row a key: `key`, `label.<name>` (class index, null = unknown), `label.<name>.uncertain` (then the index
-            is null), `patient`, `site`, `sex`, `age_years`, `split` (train, validation, test; null = not said).
-        key: What `key` holds: ``"item"``, ``"patient"``, ``"study"``, ``"series"`` or ``"instance"``.
+        annotations: A row an item: `key` (the item), `label.<name>` (class index, null = unknown), `label.<name>.uncertain` (then
+            the index is null), perhaps `label.<name>.votes`, `patient`, `site`, `sex`, `age_years`, `split` (train, validation,
+            test; null = not said).
         refused: What needs no reading to be refused, and rows of the label table without a file: `item`, `code`, `message`.
         label_source: Where labels come from: ``"table"``, ``"folder"``, ``"npz"`` or ``"none"``.
         digest: Hash of everything that the cohort depends on.
+        instances: A row a file that was found, where an item can be several files: `item`, `case_item` (the item that it is
+            part of; null: none), and the columns of `instances.parquet` in the clear. None: each item is a file.
+        stacks: The measured geometry of each stack of slices, see `medai.cohort.schema.STACK_SCHEMA`, in the clear; or None.
     """
 
     items: pl.DataFrame
     labels: tuple[Label, ...]
     annotations: pl.DataFrame
-    key: str
     refused: pl.DataFrame
     label_source: str
     digest: str
+    instances: pl.DataFrame | None = None
+    stacks: pl.DataFrame | None = None
 
 
 class Source(Protocol):
@@ -99,8 +127,11 @@ class Source(Protocol):
     @property
     def channels(self) -> int | None: ...
 
-    def scan(self) -> Scan:
+    def scan(self, context: ScanContext = ALONE) -> Scan:
         """List what there is.
+
+        Args:
+            context: What it may use, where it is much work.
 
         Raises:
             MedaiError: the definition does not fit the data: the whole job stops.

@@ -13,8 +13,10 @@ from medai.core.error import MedaiError, Refusal
 from medai.core.file import hash_file
 from medai.core.label import Label
 from medai.core.picture import PICTURE_SUFFIXES, read_picture
-from medai.source.base import PERSON_SCHEMA, CaseRecord, RefusedItem, Scan, digest, existing, refused_frame
+from medai.source.base import ALONE, PERSON_SCHEMA, CaseRecord, RefusedItem, Scan, ScanContext, digest, existing, refused_frame
+from medai.source.cells import split_sheet
 from medai.source.listing import list_files
+from medai.source.readers import ReaderSettings
 from medai.source.table import annotate, find_table, match_files, need_column, read_table, role_columns
 from medai.source.target import Target, order_classes, parse_targets
 
@@ -32,10 +34,11 @@ class ImagesSource:
     Attributes:
         name: Names the cohort.
         path: The folder.
-        labels: A CSV or Parquet table, a row a file; None: a folder a class.
+        labels: A CSV, Parquet or Excel table, a row a file; None: a folder a class.
         targets: Columns of the table, or mappings: name, column, kind, classes, values, meaning. Without a table: one at most,
             whose `values` lead from folder names to classes.
         columns: Role to column: file, patient, site, sex, age, split. A column of the role's own name need not be declared.
+        readers: What becomes of several readers' labels, see `medai.source.readers.ReaderSettings`.
         patient_pattern: Regular expression searched in the file name; its first group is the patient.
         site_pattern: Likewise for the site, searched in the path below `path`.
         public: Literal names in the cohort; else they are keyed.
@@ -55,6 +58,7 @@ class ImagesSource:
     labels: str | None = None
     targets: list[Any] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
+    readers: dict[str, Any] = field(default_factory=dict)
     patient_pattern: str | None = None
     site_pattern: str | None = None
     public: bool = False
@@ -64,14 +68,14 @@ class ImagesSource:
     split: dict[str, Any] = field(default_factory=dict)
     channels: int | None = None
 
-    def scan(self) -> Scan:
+    def scan(self, context: ScanContext = ALONE) -> Scan:
         folder = existing(self.path)
         table = find_table(self.labels, folder)
         items = list_files(self.path, leave_out=table)
         pictures = items["item"].str.to_lowercase().str.extract(r"(\.[^./]*)$").is_in(list(PICTURE_SUFFIXES)).fill_null(False)
         strange = refused_frame(items.filter(~pictures)["item"], "not-a-picture", NOT_A_PICTURE)
         listed, targets = items.filter(pictures), parse_targets(self.targets)
-        known = _from_table(table, listed, targets, self.columns) if table else _from_folders(listed, targets, folder)
+        known = self._from_table(table, listed, targets) if table else _from_folders(listed, targets, folder)
         annotations, labels, refused = known
         annotations = annotations.with_columns(
             patient=pl.coalesce("patient", _extract(annotations["key"].str.extract(r"([^/]*)$"), self.patient_pattern, "patient_pattern")),
@@ -80,7 +84,24 @@ class ImagesSource:
         refused = pl.concat([strange, refused])
         rest = listed.join(refused, on="item", how="anti", maintain_order="left")
         source = "table" if table else "folder"
-        return Scan(rest, labels, annotations, "item", refused, source, digest(self, items, {"table": hash_file(table) if table else None}))
+        extra = {"table": hash_file(table) if table else None, "sheet": split_sheet(self.labels or "")[1]}
+        return Scan(rest, labels, annotations, refused, source, digest(self, items, extra))
+
+    def _from_table(
+        self, path: Path, listed: pl.DataFrame, targets: tuple[Target, ...]
+    ) -> tuple[pl.DataFrame, tuple[Label, ...], pl.DataFrame]:
+        frame = read_table(path, split_sheet(self.labels or "")[1])
+        roles = role_columns(frame, self.columns, path)
+        key = roles.get("file", "file")
+        need_column(frame, key, "dataset.columns.file", path)
+        annotations, labels = annotate(frame, roles, targets, key, path, ReaderSettings.from_dict(self.readers))
+        annotations = annotations.with_row_index("reading")
+        annotations, absent = match_files(annotations, listed["item"])
+        refused = [refused_frame(absent, "missing-file", "the label table names this file, and it is not there")]
+        unlisted = listed.join(annotations, left_on="item", right_on="key", how="anti", maintain_order="left")["item"]
+        if targets:
+            refused.append(refused_frame(unlisted, "no-label-row", "the label table has no row for this file"))
+        return annotations if targets else _fill(annotations, unlisted), labels, pl.concat(refused)
 
     def prepare(self, scratch: Path) -> "ImagesSource":
         return self
@@ -92,22 +113,6 @@ class ImagesSource:
                 yield CaseRecord(item, read_picture(folder / item), item)
             except Refusal as refusal:
                 yield RefusedItem(item, refusal.code, refusal.message.replace(str(folder / item), item))
-
-
-def _from_table(
-    path: Path, listed: pl.DataFrame, targets: tuple[Target, ...], columns: dict[str, str]
-) -> tuple[pl.DataFrame, tuple[Label, ...], pl.DataFrame]:
-    frame = read_table(path)
-    roles = role_columns(frame, columns, path)
-    key = roles.get("file", "file")
-    need_column(frame, key, "dataset.columns.file", path)
-    annotations, labels = annotate(frame, roles, targets, key, path)
-    annotations, absent = match_files(annotations, listed["item"])
-    refused = [refused_frame(absent, "missing-file", "the label table names this file, and it is not there")]
-    unlisted = listed.join(annotations, left_on="item", right_on="key", how="anti", maintain_order="left")["item"]
-    if targets:
-        refused.append(refused_frame(unlisted, "no-label-row", "the label table has no row for this file"))
-    return annotations if targets else _fill(annotations, unlisted), labels, pl.concat(refused)
 
 
 def _fill(annotations: pl.DataFrame, unlisted: pl.Series) -> pl.DataFrame:

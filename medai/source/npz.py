@@ -15,7 +15,7 @@ from jaxtyping import Shaped
 from medai.core.error import MedaiError
 from medai.core.file import atomic_file
 from medai.core.label import Label
-from medai.source.base import PERSON_SCHEMA, REFUSED_SCHEMA, CaseRecord, RefusedItem, Scan, digest, existing
+from medai.source.base import ALONE, PERSON_SCHEMA, REFUSED_SCHEMA, CaseRecord, RefusedItem, Scan, ScanContext, digest, existing
 from medai.source.target import Target, parse_targets
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -48,7 +48,7 @@ class NpzSource:
     channels: int | None = None
     unpacked: str | None = None  # where `prepare` put the arrays
 
-    def scan(self) -> Scan:
+    def scan(self, context: ScanContext = ALONE) -> Scan:
         path = existing(self.path)
         headers = array_headers(path)
         splits = [split for split in SPLITS if f"{split}_images" in headers]
@@ -62,7 +62,7 @@ class NpzSource:
             pl.lit(None, dtype=dtype).alias(name) for name, dtype in PERSON_SCHEMA.items() if name != "split"
         ).with_columns(split=items["array"].replace_strict(SPLITS))  # fmt: skip
         found = digest(replace(self, unpacked=None), items, {"headers": {name: str(header) for name, header in headers.items()}})
-        return Scan(items, labels, annotations, "item", REFUSED_SCHEMA.to_frame(), "npz" if targets else "none", found)
+        return Scan(items, labels, annotations, REFUSED_SCHEMA.to_frame(), "npz" if targets else "none", found)
 
     def prepare(self, scratch: Path) -> "NpzSource":
         """Unpack the images, so that any of them is read from a memory map: a compressed array can only be read from its start."""

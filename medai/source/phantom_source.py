@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from medai.core.error import MedaiError
-from medai.source.base import CaseRecord, RefusedItem, Scan, digest
+from medai.source.base import ALONE, CaseRecord, RefusedItem, Scan, ScanContext, digest
 from medai.source.dicom import DicomSource
 
 IMAGES = "images/"
@@ -59,14 +59,14 @@ class PhantomSource:
     channels: int | None = None
     workers: int | None = None
 
-    def scan(self) -> Scan:
+    def scan(self, context: ScanContext = ALONE) -> Scan:
         from medai.source.phantom.simulate import PhantomSettings
         from medai.source.phantom.write import write_phantom
 
         if not self.path:
             raise MedaiError("dataset.path is not set; give dataset.path=… (the folder where the images are written)")
         write_phantom(Path(self.path), PhantomSettings(count=self.count, size=self.size, seed=self.seed), workers=self.workers)
-        scan = self._files().scan()
+        scan = self._files().scan(context)
         listed = scan.items.filter(pl.col("item").str.starts_with(IMAGES))
         refused = scan.refused.filter(pl.col("item").str.starts_with(IMAGES))
         return replace(scan, items=listed, refused=refused, digest=digest(self, listed, {"files": scan.digest}))

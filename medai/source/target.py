@@ -1,22 +1,25 @@
 """From raw values (a table's cells, folder names, numbers) to labels: their definitions and class indices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
+from medai.cohort.agreement import UNCERTAIN_VOTE
 from medai.cohort.schema import CASE_SCHEMA
 from medai.core.error import MedaiError
 from medai.core.label import Label
+from medai.source.readers import check_fit, check_rule
 
 LOGICAL = (("0", "1"), ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 WORDS = (*LOGICAL, ("negative", "positive"), ("absent", "present"))
 NEGATIVE = ("normal", "negative", "healthy", "none", "no finding", "no_finding", "benign", "control", "absent", "no", "0", "false")
 UNKNOWN = ("", "nan", "na", "n/a", "null", "none", "unknown", "?")
 UNCERTAIN = "-1"  # in a binary column, as in CheXpert: the reader was not sure
+CONTAINED = {"0": 0, "1": 1}  # what a cell that holds a list becomes: whether it contains the finding
 MOST_CLASSES = 64  # more distinct values than this are hardly classes
-SETTINGS = ("name", "column", "kind", "classes", "values", "meaning")
+SETTINGS = ("name", "column", "kind", "classes", "values", "meaning", "uncertain", "contains", "separator", "readers", "rule")
 RESERVED = frozenset(CASE_SCHEMA) | {"split", "label_source"}
 
 
@@ -31,6 +34,11 @@ class Target:
         classes: None is inferred from the values that occur.
         values: Raw value (as text) to class name; where not given, class names and their indices are understood.
         meaning: One sentence for people.
+        uncertain: Raw values that mean "not sure". None: -1 in a binary column, where it is no class.
+        contains: The column holds lists of findings, and this one makes the label positive: "Mass" in "Effusion|Mass".
+        separator: What separates these findings.
+        readers: Several raw columns in the place of one, each of a reader.
+        rule: What becomes of several readers' answers, one of `medai.source.readers.RULES`; None: the data set's rule.
     """
 
     name: str
@@ -39,16 +47,37 @@ class Target:
     classes: tuple[str, ...] | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     meaning: str = ""
+    uncertain: tuple[str, ...] | None = None
+    contains: str | None = None
+    separator: str = "|"
+    readers: tuple[str, ...] = ()
+    rule: str | None = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The raw columns."""
+        return self.readers or (self.column,)
 
     def label(self, raw: pl.Series) -> Label:
         """The label's definition; `raw` is asked only where the definition is silent."""
         classes = self.classes or (tuple(dict.fromkeys(self.values.values())) if self.values else None) or _infer_classes(self, raw)
-        return Label(self.name, self.kind or ("binary" if len(classes) == 2 else "multiclass"), classes, self.meaning)
+        label = Label(self.name, self.kind or ("binary" if len(classes) == 2 else "multiclass"), classes, self.meaning)
+        if self.rule:
+            check_fit(self.rule, label)
+        return label
 
     def columns(self, raw: pl.Series, label: Label, where: str) -> tuple[pl.Series, pl.Series]:
         """The columns of `Scan.annotations`: the class index of every raw value, and whether it is uncertain (then it has none)."""
         indices = self.indices(raw, label, where).alias(f"label.{label.name}")
-        return indices, self._uncertain(as_text(raw), label).alias(f"label.{label.name}.uncertain")
+        return indices, self._uncertain(self._texts(raw, label), label).alias(f"label.{label.name}.uncertain")
+
+    def votes(self, raw: pl.DataFrame, label: Label, where: str) -> list[pl.Series]:
+        """The vote of each raw column: the class index, -1 where it is uncertain, null where it is unknown."""
+        votes = []
+        for column in self.sources:
+            indices, uncertain = replace(self, column=column).columns(raw[column], label, where)
+            votes.append(indices.set(uncertain, UNCERTAIN_VOTE).alias(column))
+        return votes
 
     def indices(self, raw: pl.Series, label: Label, where: str) -> pl.Series:
         """The class index of every raw value; empty and uncertain cells are null.
@@ -57,21 +86,35 @@ class Target:
             MedaiError: a value outside the classes. The row is named (counted from 1), since the definition is wrong then.
         """
         known = self._meanings(label)
-        texts = as_text(raw, empty=tuple(word for word in UNKNOWN if word not in known))
-        indices = texts.str.to_lowercase().replace_strict(list(known), list(known.values()), default=None, return_dtype=pl.Int16)
-        bad = (texts.is_not_null() & indices.is_null() & ~self._uncertain(texts, label)).arg_true()
+        texts = self._texts(raw, label)
+        indices = texts.replace_strict(list(known), list(known.values()), default=None, return_dtype=pl.Int16)
+        uncertain = self._uncertain(texts, label)
+        bad = (texts.is_not_null() & indices.is_null() & ~uncertain).arg_true()
         if len(bad):
             allowed = ", ".join(self.values) if self.values else f"{', '.join(label.classes)} (or 0 to {len(label.classes) - 1})"
-            got = f"{where} row {bad[0] + 1}: {self.column!r} is {texts[bad[0]]!r}"
-            raise MedaiError(f"{got}; allowed for the label {self.name!r}: {allowed}")
-        return indices.alias(self.name)
+            got = f"{where} row {bad[0] + 1}: {self.column!r} is {str(raw[int(bad[0])]).strip()!r}"
+            hint = f"; if it means not sure, say uncertain: {UNCERTAIN}" if texts[bad[0]] == UNCERTAIN else ""
+            raise MedaiError(f"{got}; allowed for the label {self.name!r}: {allowed}{hint}")
+        return indices.set(uncertain, None).alias(self.name)
+
+    def _texts(self, raw: pl.Series, label: Label) -> pl.Series:
+        """Raw cells in lower case; null where they say nothing. Of a cell that holds a list: whether it contains the finding."""
+        if self.contains is not None:
+            found = _parts(as_text(raw), self.separator).list.contains(self.contains.strip().lower())
+            return found.cast(pl.Int8).cast(pl.String)
+        said = {*self._meanings(label), *(self.uncertain or ())}
+        return as_text(raw, empty=tuple(word for word in UNKNOWN if word not in said)).str.to_lowercase()
 
     def _uncertain(self, texts: pl.Series, label: Label) -> pl.Series:
-        possible = label.kind == "binary" and UNCERTAIN not in self._meanings(label)
-        return (texts == UNCERTAIN).fill_null(False) if possible else pl.repeat(False, len(texts), eager=True)
+        words = self.uncertain
+        if words is None:
+            words = (UNCERTAIN,) if label.kind == "binary" and UNCERTAIN not in self._meanings(label) else ()
+        return texts.is_in(list(words)).fill_null(False) if words else pl.repeat(False, len(texts), eager=True)
 
     def _meanings(self, label: Label) -> dict[str, int]:
         """Raw value in lower case -> class index."""
+        if self.contains is not None:
+            return CONTAINED
         index = {name: position for position, name in enumerate(label.classes)}
         if self.values:
             return {raw.lower(): index[name] for raw, name in self.values.items()}
@@ -114,14 +157,39 @@ def _parse(entry: Any) -> Target:
     if classes is not None and set(values.values()) - set(map(str, classes)):
         wrong = sorted(set(values.values()) - set(map(str, classes)))[0]
         raise MedaiError(f"dataset.targets.{name}.values leads to {wrong!r}, which is not one of the classes {list(classes)}")
+    readers, rule, contains = _listed(entry.get("readers")), entry.get("rule"), entry.get("contains")
+    if readers and entry.get("column"):
+        raise MedaiError(f"dataset.targets.{name} has column and readers; give one of them, since both say where the label stands")
+    if len(set(readers)) < len(readers) or len(readers) == 1:
+        raise MedaiError(f"dataset.targets.{name}.readers is {list(readers)}; it names two or more different columns")
+    if contains is not None and (values or len(classes or (0, 1)) != 2):
+        raise MedaiError(f"dataset.targets.{name} has contains: it makes a label of two classes, and takes no values")
+    if rule is not None:
+        check_rule(str(rule), f"dataset.targets.{name}.rule")
+    uncertain = None if entry.get("uncertain") is None else tuple(word.lower() for word in _listed(entry["uncertain"]))
+    both = sorted({raw.lower() for raw in values} & set(uncertain or ()))
+    if both:
+        raise MedaiError(f"dataset.targets.{name}: {both[0]!r} is uncertain and one of the values; it can mean one of both")
     return Target(
         name=name,
-        column=str(entry.get("column") or name),
+        column=str(entry.get("column") or (" and ".join(readers) if readers else name)),
         kind=entry.get("kind"),
         classes=tuple(map(str, classes)) if classes else None,
         values=values,
         meaning=str(entry.get("meaning") or ""),
+        uncertain=uncertain,
+        contains=None if contains is None else str(contains),
+        separator=str(entry.get("separator") or "|"),
+        readers=readers,
+        rule=None if rule is None else str(rule),
     )
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    """A setting that is one value or a list of them, as texts."""
+    if value is None:
+        return ()
+    return tuple(_key(one) for one in ([value] if isinstance(value, str | int | float) else value))
 
 
 def _key(value: Any) -> str:
@@ -137,8 +205,28 @@ def as_text(raw: pl.Series, empty: Sequence[str] = UNKNOWN) -> pl.Series:
     return texts.set(texts.str.to_lowercase().is_in(list(empty)).fill_null(False), None)
 
 
+def _parts(cells: pl.Series, separator: str) -> pl.Series:
+    """The findings that each cell lists, in lower case."""
+    return cells.str.to_lowercase().str.split(separator).list.eval(pl.element().str.strip_chars())
+
+
+def _check_contained(target: Target, raw: pl.Series) -> None:
+    """A name that occurs nowhere would make every case negative: a slip, unless the definition names the classes itself."""
+    assert target.contains is not None
+    parts = _parts(as_text(raw).unique(), target.separator).explode().drop_nulls()
+    if target.contains.strip().lower() not in parts:
+        there = parts.unique().sort().head(20).to_list()
+        got = f"no cell of {target.column!r} contains {target.contains!r}; they hold: {', '.join(there) or 'nothing'}"
+        raise MedaiError(f"{got}; if none is meant to, give the target classes: [negative, positive]")
+
+
 def _infer_classes(target: Target, raw: pl.Series) -> tuple[str, ...]:
-    distinct = order_classes(as_text(raw).drop_nulls().unique().to_list())
+    if target.contains is not None:
+        _check_contained(target, raw)
+        return "negative", "positive"
+    unsure = target.uncertain or ()
+    empty = tuple(word for word in UNKNOWN if word not in unsure)
+    distinct = order_classes([text for text in as_text(raw, empty).drop_nulls().unique().to_list() if text.lower() not in unsure])
     lowered = {value.lower() for value in distinct}
     for pair in LOGICAL:
         if lowered - {UNCERTAIN} and lowered - {UNCERTAIN} <= set(pair):

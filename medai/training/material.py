@@ -155,6 +155,7 @@ def _uncertain(cases: pl.DataFrame, labels: tuple[Label, ...]) -> Bool[np.ndarra
     if not all(name in cases.columns for name in names):
         return None
     flags = np.stack([cases[name].fill_null(False).to_numpy() for name in names], axis=1)
+    flags &= np.array([label.kind == "binary" for label in labels])  # of other kinds it is unknown
     return flags if flags.any() else None
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
-from pydicom.pixels import apply_modality_lut, pixel_array
+from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from medai.core.error import Refusal
 from medai.dicom.parse import parse
-from medai.dicom.read import DicomImage, is_dicom, read_dicom
+from medai.dicom.read import DicomImage, is_dicom, read_dicom, read_frames
 from medai.dicom.write import Encoding, encode_image
 
 STORED = np.arange(12, dtype=np.uint16).reshape(3, 4) * 100
@@ -270,47 +270,105 @@ def test_importing_the_reader_does_not_import_pydicom() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_every_file_of_pydicom_gives_an_image_or_a_refusal(shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+REFUSED = {
+    "not-dicom": "FileInfo.txt LICENSE README README.txt README.txt crayons.icc no_meta.dcm rtplan.dump rtstruct.dump test1.json "
+    "test_PN.json zipMR.gz",
+    "no-pixels": "DICOMDIR DICOMDIR DICOMDIR-bigEnd DICOMDIR-empty.dcm DICOMDIR-implicit DICOMDIR-nooffset DICOMDIR-nopatient "
+    "DICOMDIR-reordered ExplVR_BigEndNoMeta.dcm ExplVR_LitEndNoMeta.dcm "
+    + " ".join(
+        f"IM0000{number}"
+        for number in [*(f"0{digit}" for digit in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"), *(f"1{digit}" for digit in "0123456789ABCD")]
+    )
+    + " UN_sequence.dcm chrJapMulti.dcm chrJapMultiExplicitIR6.dcm chrKoreanMulti.dcm chrSQEncoding.dcm chrSQEncoding1.dcm "
+    "empty_charset_LEI.dcm no_meta_group_length.dcm priv_SQ.dcm reportsi.dcm reportsi_with_empty_number_tags.dcm rtplan.dcm rtstruct.dcm "
+    "test-SR.dcm waveform_ecg.dcm",
+    "decode-failed": "JPEG2000-embedded-sequence-delimiter.dcm",
+    "truncated": "MR_truncated.dcm rtplan_truncated.dcm",
+    "unsupported-pixels": "SC_rgb_rle_32bit.dcm SC_rgb_rle_32bit_2frame.dcm meta_missing_tsyntax.dcm nested_priv_SQ.dcm",
+    "bad-header": "badVR.dcm",
+}
+"""The files of pydicom that are no image, by the code of their refusal."""
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_every_file_of_pydicom_gives_its_image_or_its_refusal(fast: bool, shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = [path for path in sorted((shared_data / "pydicom-test_files").rglob("*")) if path.is_file()]
-    images, refusals = [], []
+    images: dict[str, np.ndarray] = {}
+    refused: dict[str, list[str]] = {}
+    messages: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for path in files:
             try:
-                images.append(read_dicom(path).pixels)
+                images[path.name] = read_frames(path, fast=fast)[0]
             except Refusal as refusal:
-                refusals.append(refusal)
-    assert len(images) >= 90
-    assert len(images) + len(refusals) == len(files)
-    assert all(pixels.ndim == 3 and pixels.shape[0] in (1, 3) for pixels in images)
-    assert {pixels.dtype.name for pixels in images} <= {"uint8", "uint16", "int16", "int32", "float32"}
-    assert not any("\n" in refusal.message for refusal in refusals)
-    assert not caplog.records
+                refused.setdefault(refusal.code, []).append(path.name)
+                messages.append(refusal.message)
+    assert {code: sorted(names) for code, names in refused.items()} == {code: sorted(names.split()) for code, names in REFUSED.items()}
+    assert len(images) == 100 and len(files) == 195
+    assert all(pixels.ndim == 4 and pixels.shape[1] in (1, 3) for pixels in images.values())
+    assert {pixels.dtype.name for pixels in images.values()} == {"uint8", "uint16", "int16", "int32", "float32"}
+    assert {name: len(pixels) for name, pixels in images.items() if len(pixels) > 1} == MULTI_FRAME
+    assert not caplog.records and not any("\n" in message for message in messages)
 
 
-def test_grey_files_of_pydicom_agree_with_pydicom(shared_data: Path) -> None:
+MULTI_FRAME = {
+    "SC_rgb_rle_16bit_2frame.dcm": 2,
+    "SC_rgb_rle_2frame.dcm": 2,
+    "examples_ybr_color.dcm": 30,
+    "rtdose.dcm": 15,
+    "rtdose_expb.dcm": 15,
+    "rtdose_rle.dcm": 15,
+}
+
+
+def test_a_single_frame_is_the_same_by_either_reader_and_in_either_order(shared_data: Path) -> None:
     checked = 0
     for path in sorted((shared_data / "pydicom-test_files").rglob("*")):
         try:
-            image = read_dicom(path)
+            single = read_dicom(path).pixels
+        except Refusal:
+            continue
+        for fast in (False, True):
+            frames = read_frames(path, fast=fast)[0]
+            assert frames.dtype == single.dtype
+            np.testing.assert_array_equal(frames[0], single, err_msg=path.name)
+        checked += 1
+    assert checked == 94
+
+
+def test_all_files_agree_with_pydicom_in_every_frame(shared_data: Path) -> None:
+    checked = 0
+    for path in sorted((shared_data / "pydicom-test_files").rglob("*")):
+        try:
+            frames = read_frames(path, fast=True)[0]
         except Refusal:
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, force=True)
-            if dataset.PhotometricInterpretation != "MONOCHROME2":
-                continue
-            expected = apply_modality_lut(pixel_array(dataset), dataset)
-        np.testing.assert_array_equal(image.pixels[0], expected, err_msg=path.name)
+            if dataset.PhotometricInterpretation == "MONOCHROME1" or path.name in ("JPGExtended.dcm", "JPEG-lossy.dcm"):
+                continue  # turned round; or not read by pydicom
+            expected = pixel_array(dataset)
+            if dataset.PhotometricInterpretation == "PALETTE COLOR":
+                expected = apply_color_lut(expected, dataset)[..., :3]
+            elif dataset.SamplesPerPixel == 1:
+                expected = apply_modality_lut(expected, dataset)
+        if frames.shape[1] == 3:
+            expected = np.moveaxis(expected, -1, -3)
+        np.testing.assert_array_equal(frames, expected.reshape(frames.shape), err_msg=path.name)
         checked += 1
-    assert checked > 50
+    assert checked == 95
 
 
-def test_all_transfer_syntaxes_give_the_same_pixels(shared_data: Path) -> None:
-    images = [read_dicom(path).pixels for path in sorted((shared_data / "dcm_qa_ts" / "In").glob("*.dcm"))]
+@pytest.mark.parametrize("fast", [False, True])
+def test_all_transfer_syntaxes_give_the_same_pixels(fast: bool, shared_data: Path) -> None:
+    paths = sorted((shared_data / "dcm_qa_ts" / "In").glob("*.dcm"))
+    images = [read_frames(path, fast=fast)[0] for path in paths]
     assert len(images) == 9
     for image in images[1:]:
         np.testing.assert_array_equal(image, images[0])
+    np.testing.assert_array_equal(read_dicom(paths[0]).pixels, images[0][0])
 
 
 def test_ct_slices_are_in_hounsfield_units(shared_data: Path) -> None:

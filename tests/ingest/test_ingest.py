@@ -1,6 +1,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from medai.core.error import MedaiError
 from medai.dicom.read import read_dicom
 from medai.dicom.write import Encoding, write_image
 from medai.ingest.ingest import ingest
+from medai.ingest.view import ensure_view
+from medai.preprocessing.plan import ResizePlan
 from medai.source.dicom import DicomSource
 from medai.source.images import ImagesSource
 from medai.source.npz import NpzSource
 from medai.store.shard import NativePixels
+from medai.store.volume import VolumePixels
 
 Reader = Callable[[Path], dict[str, bytes]]
 
@@ -284,7 +288,10 @@ def test_a_row_without_a_split_is_quarantined(tmp_path: Path) -> None:
 def test_instances_are_listed_for_dicom_alone(hospital: Path, tmp_path: Path) -> None:
     cohort = ingest(_hospital(hospital), tmp_path / "cohorts")
     instances = pl.read_parquet(cohort.path / "instances.parquet")
-    assert len(instances) == 59 and instances["sop_class_uid"].unique().to_list() == ["1.2.840.10008.5.1.4.1.1.1.1"]
+    used = instances.filter(pl.col("case_id").is_not_null())
+    assert len(used) == 59 and used["sop_class_uid"].unique().to_list() == ["1.2.840.10008.5.1.4.1.1.1.1"]
+    assert sorted(instances["code"].drop_nulls()) == ["not-dicom", "truncated"]
+    assert cohort.counts["files"] == {"found": 61, "in_cases": 59, "in_no_case": 2}
     assert not (ingest(_npz(tmp_path, leak=False), tmp_path / "cohorts").path / "instances.parquet").exists()
 
 
@@ -341,3 +348,70 @@ def test_two_files_of_an_instance_that_differ_in_certainty_contradict_each_other
     (hospital / "labels.csv").write_text("\n".join(["file,sick", *(f"{name},{value}" for name, value in values.items())]) + "\n")
     cohort = ingest(_hospital(hospital, key="file", public=True), tmp_path / "cohorts")
     assert cohort.counts["quarantine"]["contradicting-instance"] == 2
+
+
+def test_new_studies_leave_every_old_patient_in_its_split(hospital: Path, tmp_path: Path) -> None:
+    first = ingest(_hospital(hospital), tmp_path / "cohorts")
+    random = np.random.default_rng(9)
+    with open(hospital / "labels.csv", "a") as table:
+        for patient in range(40, 80):
+            attributes = {"PatientID": f"MRN{patient:05d}", "SOPInstanceUID": f"1.2.826.99.{patient}", "InstitutionName": "Site-B"}
+            pixels = random.integers(0, 4096, (1, 12, 10), dtype=np.uint16)
+            write_image(hospital / "files" / f"new{patient}.dcm", pixels, encoding=Encoding(attributes=attributes))
+            table.write(f"MRN{patient:05d},{patient % 2}\n")
+    second = ingest(_hospital(hospital), tmp_path / "cohorts")
+    assert second.path != first.path and second.counts["cases"] == first.counts["cases"] + 40
+    old, new = (dict(cohort.splits().select("case_id", "split").iter_rows()) for cohort in (first, second))
+    assert {name: new[name] for name in old} == old
+    assert second.meta["split"]["kept"]["cohort"] == first.hash
+    assert len({new[name] for name in set(new) - set(old)}) == 3, "new patients go to every split"
+    assert ingest(_hospital(hospital), tmp_path / "cohorts").path == second.path
+    free = ingest(_hospital(hospital), tmp_path / "free", keep=None)
+    assert "kept" not in free.meta["split"]
+
+
+def test_several_readers_make_one_label_and_their_agreement_is_of_development_alone(hospital: Path, tmp_path: Path) -> None:
+    rows = [f"MRN{patient:05d},{reader},{int(patient % 2 or reader == 'c')}" for patient in range(20) for reader in "abc"]
+    (hospital / "labels.csv").write_text("patient,reader,sick\n" + "\n".join(rows) + "\n")
+    cohort = ingest(_hospital(hospital), tmp_path / "cohorts")
+    found = cohort.meta["agreement"]["sick"]
+    development = cohort.cases().filter(pl.col("partition") == "development")
+    assert found["cases"] == development["patient_id"].n_unique() < 20 and 0 < found["kappa"] < 1
+    assert cohort.counts["development_labels"]["sick"]["positive"] > 0
+
+
+def test_a_period_is_held_out_by_the_true_dates_with_all_cases_of_its_patients(hospital: Path, tmp_path: Path) -> None:
+    late = hospital / "files" / "late.dcm"
+    attributes = {"PatientID": "MRN00003", "SOPInstanceUID": "1.2.826.99.1", "StudyInstanceUID": "1.2.9", "StudyDate": "20230601"}
+    write_image(late, np.full((1, 9, 9), 5, dtype=np.uint16), encoding=Encoding(attributes=attributes))
+    source = replace(_hospital(hospital), split={"hold_out": {"study_date": {"from": "2023-01-01"}}})
+    cohort = ingest(source, tmp_path / "cohorts")
+    test = cohort.select("test")
+    assert len(test) == 4 and test["patient_id"].n_unique() == 1
+    assert cohort.meta["split"]["hold_out"] == {"study_date": "a period"}, "its dates would tell the shift of the others"
+
+
+def test_volumes_go_into_the_cohort_and_a_view_refuses_them(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    for study in range(8):
+        for number in range(5):
+            attributes = {
+                "PatientID": f"P{study}", "StudyInstanceUID": f"1.2.{study}", "SeriesInstanceUID": f"1.2.{study}.1",
+                "SOPInstanceUID": f"1.2.{study}.1.{number}", "Modality": "CT", "PixelSpacing": [1.0, 1.0],
+                "ImagePositionPatient": [0.0, 0.0, 3.0 * number], "ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            }  # fmt: skip
+            pixels = np.full((1, 7, 9), 10 * study + number, dtype=np.uint16)
+            write_image(files / f"{study}-{4 - number}", pixels, encoding=Encoding(attributes=attributes))
+    (tmp_path / "t.csv").write_text("patient,sick\n" + "\n".join(f"P{study},{study % 2}" for study in range(8)))
+    cohort = ingest(DicomSource("v", str(files), str(tmp_path / "t.csv"), ["sick"], key="patient"), tmp_path / "cohorts")
+    assert cohort.counts["cases"] == 8 and cohort.counts["files"] == {"found": 40, "in_cases": 40, "in_no_case": 0}
+    case = cohort.cases().row(0, named=True)
+    pixels = VolumePixels(cohort.path).read(case["volume"])
+    assert pixels.shape == (1, 5, 7, 9) and np.diff(pixels[0, :, 0, 0].astype(int)).tolist() == [1] * 4
+    assert case["shape"] == [1, 5, 7, 9] and case["spacing_mm"] == [3.0, 1.0, 1.0] and case["files"] == 5
+    stacks = pl.read_parquet(cohort.path / "stacks.parquet")
+    assert len(stacks) == 8 and stacks["spacing_deviation"].max() < 0.01 and stacks["code"].is_null().all()
+    cohort.check()
+    with pytest.raises(MedaiError, match="holds 8 volumes"):
+        ensure_view(cohort, ResizePlan(8, 8, 1))

@@ -22,18 +22,19 @@ from pathlib import Path
 import medai.ingest.unit, medai.ingest.ingest, medai.source.dicom
 
 folder, cohorts, workers, stall = sys.argv[1:]
-read = medai.source.dicom.read_dicom
+read = medai.source.dicom.read_frames
 
-def stalling(path):
+def stalling(path, *arguments, **keywords):
     if path.name == stall:
         Path(cohorts + ".stalled").touch()
         time.sleep(600)
-    return read(path)
+    return read(path, *arguments, **keywords)
 
-medai.source.dicom.read_dicom = stalling  # in the workers too: they run this file up to here
+medai.source.dicom.read_frames = stalling  # in the workers too: they run this file up to here
 if __name__ == "__main__":
     medai.ingest.unit.CASES_PER_UNIT = 4
     medai.ingest.ingest.FEW_BYTES = 0
+    medai.ingest.unit.SECONDS_PER_FILE = 600
     source = medai.source.dicom.DicomSource("h", folder + "/files", folder + "/labels.csv", ["sick"], key="patient")
     medai.ingest.ingest.ingest(source, cohorts, workers=int(workers))
 """

@@ -1,3 +1,4 @@
+import zipfile
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,16 @@ def test_the_table_is_joined_by_file_in_the_scan(tmp_path: Path) -> None:
     _dicom(tmp_path / "a/2.dcm")
     (tmp_path / "t.csv").write_text("dicom_name,Contrast,patient\n1.dcm,True,ignored\n3.dcm,False,ignored\n")
     scan = DicomSource("x", str(tmp_path), "t.csv", [{"name": "contrast", "column": "Contrast"}], columns={"file": "dicom_name"}).scan()
-    assert scan.key == "item" and scan.annotations.select("key", "label.contrast", "patient").rows() == [("a/1.dcm", 1, None)]
+    assert scan.annotations.select("key", "label.contrast", "patient").rows() == [("a/1.dcm", 1, None)]
     assert dict(scan.refused.select("item", "code").iter_rows()) == {"3.dcm": "missing-file", "a/2.dcm": "no-label-row"}
 
 
-def test_the_table_is_joined_by_patient_after_reading(tmp_path: Path) -> None:
+def test_the_table_is_joined_by_patient(tmp_path: Path) -> None:
     _dicom(tmp_path / "1.dcm")
     (tmp_path / "t.csv").write_text("patient,sick\nTCGA-17-Z013,1\nother,0\n")
     scan = DicomSource("x", str(tmp_path), "t.csv", ["sick"], key="patient").scan()
-    assert scan.key == "patient" and scan.annotations["key"].to_list() == ["TCGA-17-Z013", "other"] and scan.refused.is_empty()
+    assert scan.annotations.select("key", "label.sick").rows() == [("1.dcm", 1)]
+    assert scan.refused.select("item", "code").rows() == [("other", "missing-file")]
 
 
 def test_bad_files_are_refused_one_by_one(tmp_path: Path) -> None:
@@ -81,15 +83,17 @@ def test_bad_files_are_refused_one_by_one(tmp_path: Path) -> None:
     (tmp_path / "cut").write_bytes(data[:-30])
     (tmp_path / "note.txt").write_text("hello")
     source = DicomSource("x", str(tmp_path))
-    outcomes = {outcome.item: outcome for outcome in source.read(source.scan().items)}
-    codes = {item: outcome.code if isinstance(outcome, RefusedItem) else "case" for item, outcome in outcomes.items()}
+    scan = source.scan()
+    codes = dict(scan.refused.select("item", "code").iter_rows())
+    for outcome in source.read(scan.items):
+        codes[outcome.item] = outcome.code if isinstance(outcome, RefusedItem) else "case"
     assert codes == {"good": "case", "cut": "truncated", "note.txt": "not-dicom"}
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"key": "name"}, "dataset.key is 'name'; allowed: file, patient, study, series, instance"),
+        ({"key": "name"}, "dataset.key is 'name'; allowed: file, patient, study, accession, series, instance"),
         ({"targets": ["x"]}, "there is no table of them; give dataset.labels=…"),
         ({"labels": "t.csv", "targets": ["x"]}, r"t.csv has no column 'file' \(dataset.columns.file\); its columns: name, x"),
         (
@@ -104,3 +108,59 @@ def test_a_wrong_definition_is_told_in_one_line(tmp_path: Path, settings: dict[s
     (tmp_path / "t.csv").write_text("name,x\n1.dcm,1\n")
     with pytest.raises(MedaiError, match=message):
         DicomSource("x", str(tmp_path), **settings).scan()
+
+
+def test_slices_become_a_volume_with_its_affine_and_one_label(tmp_path: Path) -> None:
+    for number in range(6):
+        place = {
+            "ImagePositionPatient": [-10.0, -20.0, 2.5 * number],
+            "ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            "PixelSpacing": [0.5, 0.25],
+        }
+        _dicom(tmp_path / f"s/{number}", number, Modality="CT", SOPInstanceUID=f"1.2.{number}", **place)
+    (tmp_path / "t.csv").write_text("series,sick\n1.2.3.4,1\n")
+    source = DicomSource("x", str(tmp_path), "t.csv", ["sick"], key="series")
+    scan = source.scan()
+    (record,) = source.read(scan.items)
+    assert (
+        isinstance(record, CaseRecord) and record.pixels.shape == (1, 6, 6, 8) and record.pixels[0, :, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    )
+    assert (
+        record.affine is not None
+        and record.affine[:3, 3].tolist() == [-10, -20, 0]
+        and record.acquisition["spacing_mm"] == [2.5, 0.5, 0.25]
+    )
+    assert scan.annotations.select("key", "label.sick").rows() == [(record.item, 1)]
+    assert scan.instances is not None and scan.instances["case_item"].to_list() == [record.item] * 6
+
+
+def test_contradicting_labels_of_one_volume_are_told(tmp_path: Path) -> None:
+    for number in range(4):
+        place = {
+            "ImagePositionPatient": [0.0, 0.0, 1.0 * number],
+            "ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            "PixelSpacing": [0.5, 0.25],
+        }
+        _dicom(tmp_path / f"{number}.dcm", Modality="CT", SOPInstanceUID=f"1.2.{number}", **place)
+    (tmp_path / "t.csv").write_text("file,sick\n0.dcm,1\n1.dcm,0\n")
+    with pytest.raises(MedaiError, match="different things of the files of one volume"):
+        DicomSource("x", str(tmp_path), "t.csv", ["sick"]).scan()
+
+
+def test_an_image_that_may_show_text_is_refused_unless_a_rule_says_what_to_hide(tmp_path: Path) -> None:
+    _dicom(tmp_path / "us", Modality="US")
+    assert DicomSource("x", str(tmp_path)).scan().refused.select("item", "code").rows() == [("us", "burned-in-text")]
+    rule = {"modality": "US", "rows": 6, "columns": 8, "hide": [[0, 0, 2, 8]]}
+    _dicom(tmp_path / "us", 9, Modality="US")
+    source = DicomSource("x", str(tmp_path), burned_in=[rule])
+    (record,) = source.read(source.scan().items)
+    assert isinstance(record, CaseRecord) and record.pixels.shape == (1, 6, 8)
+
+
+def test_archives_and_files_are_read_alike(tmp_path: Path) -> None:
+    _dicom(tmp_path / "plain/1")
+    with zipfile.ZipFile(tmp_path / "export.bin", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "plain/1", "deep/1")
+    source = DicomSource("x", str(tmp_path / "export.bin"))
+    (record,) = source.read(source.scan().items)
+    assert isinstance(record, CaseRecord) and record.case == "1.2.3.4.5" and (record.pixels == 7).all()

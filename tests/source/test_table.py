@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from medai.core.error import MedaiError
-from medai.source.table import annotate, find_table, match_files, read_table, role_columns
+from medai.source.table import annotate, check_zeros, find_table, match_files, read_table, role_columns
 from medai.source.target import parse_targets
 
 
@@ -92,3 +92,87 @@ def test_a_name_that_fits_two_files_is_refused() -> None:
 def test_two_rows_of_one_file_are_refused() -> None:
     with pytest.raises(MedaiError, match=r"in several rows; give one row for each file"):
         match_files(_keys("a/1.png", "1"), pl.Series(["a/1.png", "b/2.png"]))
+
+
+def test_a_sheet_s_workbook_is_found(tmp_path: Path) -> None:
+    (tmp_path / "t.xlsx").touch()
+    assert find_table("t.xlsx!Round 2", tmp_path) == tmp_path / "t.xlsx"
+    with pytest.raises(MedaiError, match="dataset.labels u.xlsx does not exist"):
+        find_table("u.xlsx!Round 2", tmp_path)
+
+
+def test_a_file_s_number_that_lost_its_zeros_is_told_and_not_quarantined() -> None:
+    items = pl.Series(["a/0007.dcm", "a/0012.dcm", "a/1234.dcm"])
+    with pytest.raises(
+        MedaiError, match=r"2 rows of the label table name no file as they stand, but would with other leading zeros"
+    ) as told:
+        match_files(_keys("7", "12.dcm", "12", "1234"), items)
+    assert "(e.g. digits in the table: 1, in the file's own number: 4): keep the column as text" in str(told.value)
+    assert match_files(_keys("8", "1234"), items)[1].to_list() == ["8"]
+
+
+def test_a_patient_s_number_that_lost_its_zeros_is_told_without_the_number() -> None:
+    with pytest.raises(MedaiError, match="1 rows of the label table name no patient as they stand") as told:
+        check_zeros(pl.Series(["4711", "99", "x7"]), pl.Series(["004711", "088", None, "0x7"]), "patient")
+    assert "4711" not in str(told.value)
+    check_zeros(pl.Series(["4711", "0"]), pl.Series(["4712", None], dtype=pl.String), "patient")
+    check_zeros(pl.Series([], dtype=pl.String), pl.Series([], dtype=pl.String), "patient")
+
+
+def test_a_number_that_a_spreadsheet_rounded_is_refused() -> None:
+    frame = pl.DataFrame({"accession": ["20230101", "2,02301E+13"]})
+    with pytest.raises(MedaiError, match=r"row 2: 'accession' is '2,02301E\+13', which a spreadsheet has made of a longer number"):
+        annotate(frame, {}, (), "accession", Path("t.csv"))
+
+
+def test_what_is_not_utf_8_is_refused_where_it_matters(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("file,note,sick\nMüller.dcm,x,1\nb.dcm,ä,0\n".encode("latin-1"))
+    frame, targets = read_table(tmp_path / "t.csv"), parse_targets(["sick"])
+    with pytest.raises(MedaiError, match="row 1: 'file' is not encoded as UTF-8; save the table as UTF-8"):
+        annotate(frame, {}, targets, "file", Path("t.csv"))
+    assert len(annotate(frame, {}, targets, "sick", Path("t.csv"))[0]) == 2
+
+
+def test_an_accession_number_is_a_role() -> None:
+    frame = pl.DataFrame({"Acc No": ["12.0", "007"], "sick": ["1", "0"]})
+    roles = role_columns(frame, {"accession": "Acc No"}, Path("t.csv"))
+    table, _ = annotate(frame, roles, parse_targets(["sick"]), roles["accession"], Path("t.csv"))
+    assert table.select("key", "label.sick").rows() == [("12", 1), ("007", 0)]
+
+
+def test_no_row_is_dropped_in_silence() -> None:
+    frame = pl.DataFrame({"f": ["a", None, "b"], "x": ["1", "0", "1"]})
+    with pytest.raises(MedaiError, match="row 2 has an empty 'f'; every row needs one"):
+        annotate(frame, {}, parse_targets(["x"]), "f", Path("t.csv"))
+    found, absent = match_files(_keys("a", "b", "c"), pl.Series(["a.png", "d.png"]))
+    assert len(found) + len(absent) == 3
+
+
+def test_a_binary_an_ordinal_a_multiclass_and_listed_labels_stand_side_by_side() -> None:
+    frame = pl.DataFrame(
+        {
+            "f": ["a", "b", "c", "d"],
+            "sick": ["1", "-1", "", "0"],
+            "grade": ["mild", "none", "-1", ""],
+            "kind": ["x", "z", "", "y"],
+            "Finding Labels": ["Effusion|Mass", "No Finding", "mass", None],
+        }
+    )
+    targets = parse_targets(
+        [
+            "sick",
+            {"name": "grade", "kind": "ordinal", "classes": ["none", "mild", "severe"], "uncertain": -1},
+            "kind",
+            {"name": "effusion", "column": "Finding Labels", "contains": "Effusion"},
+            {"name": "mass", "column": "Finding Labels", "contains": "Mass"},
+        ]
+    )
+    table, labels = annotate(frame, {}, targets, "f", Path("t.csv"))
+    assert [label.kind for label in labels] == ["binary", "ordinal", "multiclass", "binary", "binary"]
+    assert {name: table[f"label.{name}"].to_list() for name in ("sick", "grade", "kind", "effusion", "mass")} == {
+        "sick": [1, None, None, 0], "grade": [1, 0, None, None], "kind": [0, 2, None, 1],
+        "effusion": [1, 0, 0, None], "mass": [1, 0, 1, None],
+    }  # fmt: skip
+    assert table["label.sick.uncertain"].to_list() == [False, True, False, False]
+    assert table["label.grade.uncertain"].to_list() == [False, False, True, False]
+    assert not [name for name in table.columns if name.endswith(".votes")]

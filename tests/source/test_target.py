@@ -1,8 +1,15 @@
+import re
+from pathlib import Path
+
 import polars as pl
 import pytest
+import yaml
 
 from medai.core.error import MedaiError
+from medai.source.readers import RULES
 from medai.source.target import order_classes, parse_targets
+
+CARD = Path(__file__).resolve().parents[2] / "datasets" / "dicom.md"
 
 
 def _one(entry: object, values: list[object]) -> tuple[tuple[str, ...], list[int | None]]:
@@ -75,6 +82,12 @@ def test_a_constant_column_and_a_measurement_are_no_classes() -> None:
         (["sex"], "'sex' is a column of the case table"),
         (["a", "a"], "names 'a' twice"),
         ([{"name": "x", "classes": ["a", "b"], "values": {"1": "c"}}], "leads to 'c', which is not one of the classes"),
+        ([{"name": "x", "column": "y", "readers": ["a", "b"]}], "dataset.targets.x has column and readers; give one of them"),
+        ([{"name": "x", "readers": ["a"]}], r"dataset.targets.x.readers is \['a'\]; it names two or more different columns"),
+        ([{"name": "x", "readers": ["a", "a"]}], "it names two or more different columns"),
+        ([{"name": "x", "contains": "y", "values": {"1": "a"}}], "has contains: it makes a label of two classes, and takes no values"),
+        ([{"name": "x", "contains": "y", "classes": ["a", "b", "c"]}], "has contains: it makes a label of two classes"),
+        ([{"name": "x", "values": {-1: "no", 1: "yes"}, "uncertain": -1}], "'-1' is uncertain and one of the values"),
     ],
 )
 def test_a_wrong_definition_is_told_in_one_line(targets: list[object], message: str) -> None:
@@ -111,3 +124,42 @@ def test_minus_one_beside_one_class_alone_must_be_told() -> None:
     with pytest.raises(MedaiError, match=r"'x' holds -1 and 1 alone: -1 may be a class or mean uncertain; give the target classes"):
         _uncertain("x", ["-1", "1", ""])
     assert _uncertain({"name": "x", "classes": ["negative", "positive"]}, ["-1", "1", ""])[1] == [True, False, False]
+
+
+def test_what_means_uncertain_can_be_named() -> None:
+    entry = {"name": "x", "kind": "ordinal", "classes": ["a", "b", "c"], "uncertain": [-1, "?"]}
+    assert _uncertain(entry, ["0", "-1", "?", "c", ""]) == ([0, None, None, 2, None], [False, True, True, False, False])
+    assert _uncertain({"name": "x", "uncertain": "U"}, ["1", "u", "0"]) == ([1, None, 0], [False, True, False])
+    (target,) = parse_targets([{"name": "x", "uncertain": "?"}])
+    assert target.label(pl.Series("x", ["b", "?", "a", "c"])).classes == ("a", "b", "c")
+
+
+def test_minus_one_where_it_means_nothing_yet_says_how_to_make_it_uncertain() -> None:
+    with pytest.raises(MedaiError, match="allowed for the label 'x': a, b, c .*; if it means not sure, say uncertain: -1"):
+        _uncertain({"name": "x", "classes": ["a", "b", "c"]}, ["0", "-1"])
+
+
+def test_a_finding_is_looked_for_in_a_cell_that_lists_several() -> None:
+    cells = ["Effusion|Mass", " mass ", "No Finding", "", None, "Pleural_Effusion", "Hernia | EFFUSION"]
+    entry = {"name": "e", "column": "x", "contains": "Effusion"}
+    assert _one(entry, cells) == (("negative", "positive"), [1, 0, 0, None, None, 0, 1])
+    assert _one({"name": "m", "contains": "b", "separator": ";", "classes": ["absent", "present"]}, ["a;b", "a|b"]) == (
+        ("absent", "present"),
+        [1, 0],
+    )
+
+
+def test_a_finding_that_no_cell_lists_is_a_slip_unless_the_classes_are_given() -> None:
+    with pytest.raises(MedaiError, match="no cell of 'x' contains 'Efusion'; they hold: effusion, mass; if none is meant to, give"):
+        _one({"name": "x", "contains": "Efusion"}, ["Effusion|Mass", "Mass"])
+    assert _one({"name": "x", "contains": "Hernia", "classes": ["negative", "positive"]}, ["Mass"])[1] == [0]
+
+
+def test_the_card_s_forms_of_a_target_and_rules_are_those_of_the_code() -> None:
+    text = CARD.read_text(encoding="utf-8")
+    forms, rules = text.partition("## Labels")[2].partition("## Several readers")[::2]
+    (multi,) = parse_targets([yaml.safe_load(re.findall(r"`(\{name: effusion.*?\})`", forms)[0])])
+    assert (multi.column, multi.contains, multi.separator) == ("Finding Labels", "Effusion", "|")
+    targets = parse_targets([yaml.safe_load(form) for form in re.findall(r"^\| `(.*?)` \|", forms, re.MULTILINE)])
+    assert [target.name for target in targets] == ["pneumonia", "grade", "sex_label", "effusion", "nodule"]
+    assert tuple(re.findall(r"^\| `(\w+)`", rules, re.MULTILINE)) == RULES

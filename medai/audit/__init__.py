@@ -1,0 +1,1 @@
+"""The audit of a cohort: leaks, near-duplicates, shortcuts, and what the cases are like."""
