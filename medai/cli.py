@@ -4,7 +4,6 @@ Results go to stdout, everything else to stderr. What is wrong with the input en
 MEDAI_DEBUG=1 shows where it came from.
 """
 
-import argparse
 import os
 import shlex
 import shutil
@@ -12,9 +11,11 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import medai
+from medai.cli_data import DATA
+from medai.cli_parser import Parser
 from medai.core.error import MedaiError, Refusal
 from medai.core.progress import say
 
@@ -30,6 +31,9 @@ OVERVIEW = f"""\
 medai {medai.__version__}: train, evaluate and ship imaging-diagnosis models
 
   medai ingest    key=value …        fill a cohort from DICOM files, pictures, an npz file or the phantom
+  medai audit     COHORT             leaks, near-duplicates and shortcuts in a cohort
+  medai deidentify SOURCE TARGET     DICOM files without what names a patient
+  medai cohort nifti COHORT CASE FILE.nii.gz   a case for any viewer
   medai train     key=value …        train a network (-m runs several)
   medai sweep     key=choice(…) …    search settings by validation, with Optuna
   medai plan      COHORT key=value … the recipe of model=auto for a cohort, and why each choice was made
@@ -236,13 +240,8 @@ def _setting(key: str, value: object) -> str:
     return shlex.quote(f"{key}={value}")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise MedaiError(f"{self.prog.removeprefix('medai ')}: {message} ({self.prog} --help)")
-
-
 def _verify(arguments: list[str]) -> int:
-    parser = _Parser(prog="medai verify", description="Prove on this machine that a package answers as it was exported.")
+    parser = Parser(prog="medai verify", description="Prove on this machine that a package answers as it was exported.")
     parser.add_argument("package", help="the package: a folder or a zip file")
     chosen = parser.parse_args(arguments)
     from medai.device.verify import verify
@@ -252,7 +251,7 @@ def _verify(arguments: list[str]) -> int:
 
 
 def _predict(arguments: list[str]) -> int:
-    parser = _Parser(
+    parser = Parser(
         prog="medai predict",
         description="Probability and decision for images. Of several files, the refused are listed at the end with their reasons.",
         epilog="Exit code: 0 where every file was accepted, 3 where some were refused, 2 where all were, or where the package is at fault.",
@@ -324,7 +323,7 @@ def _answer(prediction: "FilePrediction") -> str:
 
 
 def _ensemble(arguments: list[str]) -> int:
-    parser = _Parser(
+    parser = Parser(
         prog="medai ensemble",
         description="Several runs as one model: of one split, or all folds of a cross-validation, whose out-of-fold figures are printed.",
     )
@@ -341,7 +340,7 @@ def _ensemble(arguments: list[str]) -> int:
 
 
 def _plan(arguments: list[str]) -> int:
-    parser = _Parser(
+    parser = Parser(
         prog="medai plan",
         description="The recipe of model=auto for a cohort, and why each choice was made. Settings as of medai train are kept as given, "
         "e.g. model.budget_minutes=20 preprocessing.height=128; nothing of the test part is read.",
@@ -388,7 +387,7 @@ def _test_rates(settings: "TrainSettings") -> None:
 
 
 def _bench(arguments: list[str]) -> int:
-    parser = _Parser(prog="medai bench", add_help=False, allow_abbrev=False)
+    parser = Parser(prog="medai bench", add_help=False, allow_abbrev=False)
     parser.add_argument("part", choices=["input", "model", "train"])
     parser.add_argument("--seconds", type=float, default=36.0)
     parser.add_argument("--json", action="store_true")
@@ -421,7 +420,7 @@ def _bench(arguments: list[str]) -> int:
 
 
 def _info(arguments: list[str]) -> int:
-    parser = _Parser(prog="medai info", description="This machine and its packages; or what a cohort, a run or a package is.")
+    parser = Parser(prog="medai info", description="This machine and its packages; or what a cohort, a run or a package is.")
     parser.add_argument("path", nargs="?", type=Path, help="a cohort, run, checkpoint or package")
     chosen = parser.parse_args(arguments)
     from medai.info import describe, machine
@@ -441,6 +440,7 @@ PLAIN: dict[str, Callable[[list[str]], int]] = {
     "verify": _verify,
     "predict": _predict,
     "info": _info,
+    **DATA,
 }
 
 if __name__ == "__main__":

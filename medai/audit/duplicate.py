@@ -8,6 +8,7 @@ import polars as pl
 
 from medai.audit.finding import NOTE, REVIEW, Finding, plural
 from medai.audit.near import DISTANCE, VERIFIED, Search, near_duplicates
+from medai.audit.overlap import BORDERS
 from medai.audit.pixel import CasePixels, thumbnails
 
 LISTED = 1000  # pairs in the record
@@ -69,7 +70,8 @@ def find_near_duplicates(cases: pl.DataFrame, source: CasePixels, workers: int =
         return source.read(distinct.row(place, named=True))
 
     search = near_duplicates(thumbnails(source, distinct, workers), read, threads=workers)
-    return NearDuplicates(_table(search, distinct), _record(search, len(cases) - len(distinct)))
+    pairs = _table(search, distinct)
+    return NearDuplicates(pairs, _record(search, len(cases) - len(distinct)) | {"across": _across(pairs)})
 
 
 def _table(search: Search, cases: pl.DataFrame) -> pl.DataFrame:
@@ -90,6 +92,12 @@ def _table(search: Search, cases: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
     pairs = pairs.with_columns(relation=relation).drop("first_patient", "second_patient")
     return pairs.sort(pl.col("relation").cast(pl.Enum(RELATIONS)), "likeness", descending=[False, True], maintain_order=True)
+
+
+def _across(pairs: pl.DataFrame) -> dict[str, int]:
+    """How many pairs, of different or unknown patients, lie across each border."""
+    splits = pairs.filter(pl.col("relation") != "patient").select("first_split", "second_split").rows()
+    return {f"{one}/{other}": sum({one, other} == set(pair) for pair in splits) for one, other in BORDERS}
 
 
 def _record(search: Search, equal: int) -> dict[str, Any]:

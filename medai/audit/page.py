@@ -12,19 +12,24 @@ from markupsafe import Markup
 from medai.audit.audit import Audit
 from medai.audit.describe import MOST_ROWS
 from medai.audit.finding import ERROR, NOTE, REVIEW, WARNING, Finding, plural
+from medai.audit.method import METHODS
 from medai.audit.phash import grey
 from medai.audit.pixel import CasePixels
 from medai.core.file import atomic_file, write_json
 from medai.evaluation.report.gallery import LONGEST_NAME, png
 from medai.evaluation.report.svg import interval_bar, scale
 
+EMPTY = Markup("")
 PAGE, DATA = "audit.html", "audit.json"
 MOST_PAIRS = 24
 MOST_CATEGORIES = 12
 HEADINGS = {ERROR: "Errors", WARNING: "Warnings", REVIEW: "To review", NOTE: "Notes"}
 RELATION = {
-    "across": "different patients, across splits", "within": "different patients", "unknown": "a patient is unknown", "patient": "one patient",
-}  # fmt: skip
+    "across": "different patients, across splits",
+    "within": "different patients",
+    "unknown": "a patient is unknown",
+    "patient": "one patient",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Cell:
 
     text: str
     share: float | None = None
-    picture: Markup = Markup("")
+    picture: Markup = EMPTY
 
 
 @dataclass(frozen=True)
@@ -103,22 +108,6 @@ def render(audit: Audit, images: bool, created: str = "") -> str:
         methods=METHODS,
         facts=_facts(record),
     )
-
-
-METHODS = (
-    "A patient, study, series or SOP instance counts as leaking where its name occurs in two of train, validation and test; "
-    "names of hospital data are keyed, and equal names have equal keys. Equal pixels are equal hashes over type, shape and values.",
-    "Near-duplicates: every image's 64-bit perceptual hash (32 x 32 grey pixels, DCT-II, 8 x 8 coefficients against their median) is compared "
-    "with the hashes of the whole and of ten windows of every other image, of 95 % and 90 % of its sides. Pairs within 10 bits are laid over "
-    "each other, registered (four edges, contrast and brightness free) and kept where the details of the pixels, at 64 x 64, correlate with "
-    "at least 0.95. Featureless images take no part in this. Of volumes, the mean over the slices is compared.",
-    "Association: Cramer's V with Bergsma's correction for bias over all cases; its p is of one case a patient, from the chi-square distribution "
-    "where every cell expects 5 cases, else from 2,000 permutations, corrected for the number of tests after Holm. A warning needs V of at "
-    "least 0.2 and p below 0.05.",
-    "Metadata alone: ridge logistic regression on all categories, fitted on four fifths of the patients and applied to the others; the "
-    "AUROC of these scores has DeLong's interval, or where patients repeat that of a bootstrap of patients. A warning needs an AUROC of at "
-    "least 0.65 and an interval above 0.5.",
-)
 
 
 def pictured_pairs(audit: Audit, images: bool) -> list[PicturedPair]:
@@ -197,31 +186,22 @@ def _checks(record: Mapping[str, Any]) -> Grid:
     rows.append((Cell("equal pixels"), Cell(f"{pixels['distinct']:,}"), *(Cell(f"{count:,}") for count in pixels["across"].values())))
     near = record["near_duplicates"]
     if near:
-        counted = dict.fromkeys(pixels["across"], 0)
-        for pair in near["pairs"]:
-            border = _border(pair["first_split"], pair["second_split"])
-            if border in counted and pair["relation"] != "patient":
-                counted[border] += 1
+        counted = near["across"]
         rows.append((Cell("look alike"), Cell(f"{near['images']:,}"), *(Cell(f"{count:,}") for count in counted.values())))
     columns = ("", "Distinct", "Train / validation", "Train / test", "Validation / test")
     note = ""
     if near:
         note = (
-            f"{near['pairs_compared']:,} pairs compared ({near['hashes_compared']:,} hashes), {near['candidates']:,} candidates, the pixels of "
-            f"{near['looked_at']:,} looked at; {near['featureless']:,} featureless images left out."
+            f"{near['pairs_compared']:,} pairs compared ({near['hashes_compared']:,} hashes), {near['candidates']:,} candidates, "
+            f"the pixels of {near['looked_at']:,} looked at; {near['featureless']:,} featureless images left out."
         )
     return Grid("What lies across the borders", columns, tuple(rows), note)
 
 
-def _border(one: str, other: str) -> str:
-    order = ("train", "validation", "test")
-    return "/".join(sorted((one, other), key=order.index))
-
-
 def _shortcut_grids(record: Mapping[str, Any]) -> list[Grid]:
     grids, shortcut = [], record["shortcuts"]
+    rows: list[tuple[Cell, ...]] = []
     if shortcut["metadata_auroc"]:
-        rows = []
         for area in shortcut["metadata_auroc"]:
             if area["value"] is None:
                 rows.append((Cell(f"{area['label']}: {area['class']}"), Cell("-"), Cell(""), Cell(area["reason"]), Cell(f"{area['n']:,}")))

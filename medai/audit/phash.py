@@ -114,7 +114,7 @@ def cut(start: float, length: float, side: int = SIDE) -> Float32[np.ndarray, "s
         length: How long it is, as a share of the axis.
         side: Pixels of the axis.
     """
-    return cuts(np.array([start]), np.array([length]), side)[0]
+    return np.asarray(cuts(np.array([start]), np.array([length]), side)[0])
 
 
 def cuts(start: Num[np.ndarray, " B"], length: Num[np.ndarray, " B"], side: int) -> Float32[np.ndarray, "B side side"]:

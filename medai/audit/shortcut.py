@@ -64,7 +64,7 @@ def _finding(label: Label, column: str, association: Association, p: float | Non
     title = f"{_named(column)} tells {label.name} in part: Cramer's V {association.v:.2f}."
     method = f"bias-corrected Cramer's V; p by {association.method} on {association.patients:,} patients, Holm"
     details = {"label": label.name, "column": column, "v": association.v, "p_holm": p}
-    return Finding(f"label-{column.replace('_', '-')}-shortcut", WARNING, title, 1, association.n, method, ADVICE, (), details)
+    return Finding(f"label-{column.replace('_', '-')}-shortcut", WARNING, title, association.n, association.n, method, ADVICE, (), details)
 
 
 def _is_telling(area: dict[str, Any]) -> bool:
@@ -75,7 +75,7 @@ def _telling(area: dict[str, Any], columns: list[str]) -> Finding:
     title = f"{area['label']} {area['class']} is told from metadata alone with an AUROC of {area['value']:.2f}, without any image."
     method = f"{METHOD}; interval: {area['method']}"
     details = {name: area[name] for name in ("label", "class", "value", "low", "high")} | {"columns": columns}
-    return Finding("metadata-shortcut", WARNING, title, 1, area["n"], method, ADVICE, (), details)
+    return Finding("metadata-shortcut", WARNING, title, area["n"], area["n"], method, ADVICE, (), details)
 
 
 def _named(column: str) -> str:

@@ -8,7 +8,7 @@ from medai.core.error import Refusal
 
 LARGEST_PREFIX = 2**26
 """What a stream (a member of an archive, a deflated data set) may give for its header (64 MiB)."""
-MOST_READS = 600_000  # of a full parser in one header: a few seconds
+MOST_READS = 200_000  # of a full parser in one header: a few seconds
 _CHUNK = 2**16
 
 
@@ -109,6 +109,8 @@ class Cursor:
     def __init__(self, source: ByteSource) -> None:
         self._source, self._place = source, 0
         self._reads, self._bytes = 0, 0
+        self.refusal: Refusal | None = None
+        """Set when the limit is passed: pydicom turns some errors into others."""
 
     def read(self, count: int | None = -1, /) -> bytes:
         most = LARGEST_PREFIX + 1 - self._bytes
@@ -117,7 +119,9 @@ class Cursor:
         self._reads += 1
         self._bytes += len(data)
         if self._reads > MOST_READS or self._bytes > LARGEST_PREFIX:
-            raise Refusal("too-large", f"the header has more than {MOST_READS:,} parts or {LARGEST_PREFIX:,} bytes, which is the limit")
+            limit = f"{MOST_READS:,} parts or {LARGEST_PREFIX:,} bytes"
+            self.refusal = Refusal("too-large", f"the header has more than {limit}, which is the limit")
+            raise self.refusal
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:

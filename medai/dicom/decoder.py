@@ -213,6 +213,9 @@ def _stored_bits(flat: Shaped[np.ndarray, "N"], layout: Layout) -> Shaped[np.nda
     width = 8 * flat.itemsize
     if layout.keyword == "PixelData" and layout.bits_allocated > 1 and layout.bits_stored < width:
         low = max(layout.high_bit - layout.bits_stored + 1, 0)
+        if flat.dtype.kind == "u" and not low:
+            flat &= flat.dtype.type(2**layout.bits_stored - 1)
+            return flat
         np.left_shift(flat, width - layout.bits_stored - low, out=flat)
         np.right_shift(flat, width - layout.bits_stored, out=flat)
     return flat

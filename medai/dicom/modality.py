@@ -170,16 +170,15 @@ def _look_up(stored: Shaped[np.ndarray, "F H W"], lut: "Dataset", signed: bool) 
     try:
         entries, first, bits = (int(value) for value in lut.LUTDescriptor)
         data: Any = lut.LUTData
+        if not isinstance(data, bytes):
+            data = np.atleast_1d(np.asarray(data, np.int64)) % 2**16
     except Exception:  # pydicom parses an element when it is asked for, and a broken one raises anything
         raise Refusal(
             "bad-header", "(0028,3000) 'Modality LUT Sequence' needs a 'LUT Descriptor' of three numbers and 'LUT Data'"
         ) from None
     entries = entries % 2**16 or 2**16
     first = first - 2**16 if signed and first >= 2**15 else first
-    if isinstance(data, bytes):
-        table = np.frombuffer(data[: len(data) // 2 * 2 or None], "u1" if len(data) < 2 * entries else "<u2")
-    else:
-        table = np.atleast_1d(np.asarray(data, np.int64)) % 2**16
+    table = np.frombuffer(_even(data, entries), "u1" if len(data) < 2 * entries else "<u2") if isinstance(data, bytes) else data
     if not 8 <= bits <= 16 or len(table) < entries or stored.dtype.kind == "f":
         raise Refusal(
             "bad-header",
@@ -190,6 +189,11 @@ def _look_up(stored: Shaped[np.ndarray, "F H W"], lut: "Dataset", signed: bool) 
     for frame, target in zip(stored, out, strict=True):
         _by_blocks(frame, target, lambda part: table[np.clip(part.astype(np.int64) - first, 0, entries - 1)])
     return out, bits
+
+
+def _even(data: bytes, entries: int) -> bytes:
+    """Words, without an odd byte behind them; tables of bytes stay as they are."""
+    return data[: len(data) // 2 * 2] if len(data) >= 2 * entries else data
 
 
 def _first_number(dataset: "Dataset", keyword: str) -> float | None:

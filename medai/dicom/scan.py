@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from medai.core.error import Refusal
 from medai.dicom.bytes_source import ByteSource, Cursor, Inflating, Memory, OpenFile, Prefix
 from medai.dicom.column import COLUMNS, LONGEST_VALUE, PLACE, QUICK, slow_value
+from medai.dicom.functional_group import PER_FRAME, fill_from_groups, first_groups
 from medai.dicom.parse import quiet
 from medai.dicom.walk import NeedMore, Unsure, is_explicit, starts_like_dicom, walk_explicit, walk_implicit, walk_meta, wanted
 
@@ -214,22 +215,24 @@ def _inflated_row(source: ByteSource, deflated: _Deflated) -> Row:
 
 def _slow_row(source: ByteSource, head: bytes, meta: list[bytes | None] | None = None) -> Row:
     """The row by pydicom's reader; `meta` where the source holds a data set without file meta information."""
-    from medai.dicom.functional_group import fill_from_groups
-
     cursor = Cursor(source)
     with quiet() as caught:
         try:
             dataset = _read(cursor, meta is not None)
+            end = cursor.tell()
             cut = _cut_element(dataset, source)  # before a value is asked for, which replaces what was read
+            groups = first_groups(dataset, cursor, end)
             found = [slow_value(column, _get(dataset, column.tag)) for column in COLUMNS]
             if meta is not None:
                 found = [QUICK[place](raw) if raw else value for place, (raw, value) in enumerate(zip(meta, found, strict=True))]
-            fill_from_groups(dataset, cursor, found)
+            fill_from_groups(groups, cursor, found)
         except Refusal:
             raise
         except EOFError:
             raise Refusal("truncated", _CUT_OFF.format("it ends within the header")) from None
         except Exception as error:  # a hostile or broken header may raise anything in the parser; its text may hold values
+            if cursor.refusal:
+                raise cursor.refusal from None
             code = "bad-header" if head[128:132] == b"DICM" else "not-dicom"
             message = f"the header cannot be parsed ({type(error).__name__}); the file is damaged or is not DICOM"
             raise Refusal(code, message) from None
@@ -243,14 +246,14 @@ def _slow_row(source: ByteSource, head: bytes, meta: list[bytes | None] | None =
 
 
 def _read(cursor: Cursor, bare: bool) -> "Dataset":
-    from pydicom import dcmread
     from pydicom.dataset import FileMetaDataset
-    from pydicom.filereader import read_dataset
+    from pydicom.filereader import read_dataset, read_partial
     from pydicom.uid import UID
 
+    stream: Any = cursor
     if bare:
-        return read_dataset(cursor, False, True, stop_when=_at_pixels, defer_size=16 * LONGEST_VALUE)  # type: ignore[arg-type]
-    dataset = dcmread(cursor, defer_size=16 * LONGEST_VALUE, stop_before_pixels=True, force=True)
+        return read_dataset(stream, False, True, stop_when=_at_end, defer_size=16 * LONGEST_VALUE)
+    dataset = read_partial(stream, stop_when=_at_end, defer_size=16 * LONGEST_VALUE, force=True)
     if getattr(dataset, "file_meta", None) is None:
         dataset.file_meta = FileMetaDataset()
     if not dataset.file_meta.get("TransferSyntaxUID"):
@@ -259,15 +262,16 @@ def _read(cursor: Cursor, bare: bool) -> "Dataset":
     return dataset
 
 
-def _at_pixels(tag: int, vr: str | None, length: int) -> bool:
-    return tag in (0x7FE00008, 0x7FE00009, 0x7FE00010)
+def _at_end(tag: int, vr: str | None, length: int) -> bool:
+    """At the pixels, or at the functional groups of the frames: of thousands only the first is read."""
+    return tag in (PER_FRAME, 0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
 def _get(dataset: "Dataset", tag: int) -> Any:
     if tag >> 16 == 0x0002:
         dataset = getattr(dataset, "file_meta", None) or dataset
     try:
-        element = dataset.get_item(tag)
+        element = dataset.get_item(tag, keep_deferred=True)
         if element is None or getattr(element, "length", 0) not in range(LONGEST_VALUE + 1):
             return None
         return dataset[tag].value

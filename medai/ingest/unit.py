@@ -25,6 +25,7 @@ from medai.store.volume import volume_name, write_volume
 
 CASES_PER_UNIT = 256
 BYTES_PER_UNIT = 256 * 2**20
+UNITS, FEWEST_CASES, FEWEST_BYTES = 32, 16, 8 * 2**20  # of a small data set: so many units, of at least so much each
 WORK = ".work"  # inside the unfinished cohort; gone from the finished one
 
 SECONDS_PER_FILE = 10.0  # that a process may take, before it is taken for hung
@@ -67,11 +68,17 @@ class UnitContext:
 
 
 def cut(items: pl.DataFrame) -> list[Unit]:
-    """Cut a scan into units of at most 256 items and, where possible, 256 MB of files, so that a unit fills one shard."""
+    """Cut a scan into units of at most 256 items and, where possible, 256 MB of files, so that a unit fills one shard.
+
+    A small data set is cut finer, so that there is work for several processes; the cut does not depend on how many there are.
+    """
+    sizes = items["size"].to_numpy().tolist()
+    most_cases = min(CASES_PER_UNIT, max(FEWEST_CASES, -(-len(sizes) // UNITS)))
+    most_bytes = min(BYTES_PER_UNIT, max(FEWEST_BYTES, -(-sum(sizes) // UNITS)))
     units: list[Unit] = []
     first, size = 0, 0
-    for position, more in enumerate(items["size"].to_numpy().tolist()):
-        if position > first and (position - first == CASES_PER_UNIT or size + more > BYTES_PER_UNIT):
+    for position, more in enumerate(sizes):
+        if position > first and (position - first == most_cases or size + more > most_bytes):
             units.append(Unit(len(units), first, items[first:position]))
             first, size = position, 0
         size += more

@@ -47,7 +47,7 @@ KEYS = {
     "patient": "patient_id", "study": "study_uid", "accession": "accession_number", "series": "series_uid", "instance": "sop_instance_uid",
 }  # fmt: skip
 IMAGE = ("modality", "sop_class_uid", "burned_in", "image_type", "manufacturer", "model", "rows", "columns")
-ITEM_COLUMNS = ("stack", "kind", "items", "frames", "case", "size")
+SHOWN = ({"allow": True}, {"allow": True, "burned_in": "YES"})  # of public data, unless the definition says otherwise
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class DicomSource:
             raise MedaiError(f"dataset.key is {self.key!r}; allowed: file, {', '.join(KEYS)}")
         if self.site_pattern is not None:
             check_pattern(self.site_pattern, "site_pattern")
-        rules, policy = SeriesRules.of(self.series), BurnedIn.of(self.burned_in)
+        rules, policy = SeriesRules.of(self.series), BurnedIn.of(self.burned_in or (SHOWN if self.public else None))
         sheet = find_table(self.labels, item_folder(self.path))
         if self.targets and not sheet:
             raise MedaiError("dataset.targets names labels, but there is no table of them; give dataset.labels=…")

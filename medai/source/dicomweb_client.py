@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from medai.core.error import MedaiError
@@ -36,6 +36,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_WAIT_S = 0.5, 60.0, 600.0
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # another attempt may succeed
 AWAY = (429, 502, 503, 504)  # it is the server that fails, not what was asked for
 IN_A_ROW = 3  # requests in a row without an answer, each with all its attempts: the server is away
+UNESCAPED = "*?,:/@!$'()"  # a query may hold them as they are (RFC 3986 3.4), and some servers do not decode what is escaped
 END = object()
 
 
@@ -243,7 +244,7 @@ class DicomWebClient:
     def _open(self, path: str, query: Mapping[str, str], accept: str) -> Iterator["BaseHTTPResponse"]:
         from urllib3.exceptions import HTTPError, SSLError
 
-        url = self._base + path + (f"?{urlencode(query)}" if query else "")
+        url = self._base + path + (f"?{urlencode(query, safe=UNESCAPED, quote_via=quote)}" if query else "")
         # Compressed DICOM does not shrink, and a length that counts is known only without another encoding.
         headers = self._headers | {"Accept": accept, "Accept-Encoding": "identity"}
         try:
@@ -293,17 +294,18 @@ def _check_status(response: "BaseHTTPResponse", path: str) -> None:
         return
     if status in (401, 407):
         raise MedaiError(f"the server wants credentials, or refuses those given (HTTP {status}); set {TOKEN}, or {USER} and {PASSWORD}")
-    if status == 403:
-        raise MedaiError("the server forbids this (HTTP 403); ask its administrator for the right to search and retrieve")
+    if status == 403 and path == "/studies":
+        raise MedaiError("the server forbids the search (HTTP 403); ask its administrator for the right to search and retrieve")
     if 300 <= status < 400:
         raise MedaiError(f"the server sends to another address (HTTP {status}); give that one as dataset.server")
     if status in PASSING:
         raise _Passing(f"the server failed (HTTP {status})", status, _retry_after(response.headers.get("Retry-After")))
     if path == "/studies":
-        told = {400: "it does not accept dataset.query", 404: "is dataset.server the address of its DICOMweb service?"}
-        told[413] = "too many results; narrow dataset.query"
-        raise MedaiError(f"the server refuses the search for studies (HTTP {status}): {told.get(status, 'see its documentation')}")
-    raise FetchFault("the server does not have it (HTTP 404)" if status == 404 else f"the server refused it (HTTP {status})", status)
+        hints = {400: "it does not accept dataset.query", 404: "is dataset.server the address of its DICOMweb service?"}
+        hints[413] = "too many results; narrow dataset.query"
+        raise MedaiError(f"the server refuses the search for studies (HTTP {status}): {hints.get(status, 'see its documentation')}")
+    told = {403: "forbids it", 404: "does not have it"}.get(status, "refuses it")
+    raise FetchFault(f"the server {told} (HTTP {status})", status)
 
 
 def _retry_after(value: str | None) -> float:

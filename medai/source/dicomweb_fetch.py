@@ -12,13 +12,14 @@ import polars as pl
 from medai.core.error import MedaiError
 from medai.core.progress import progress, say
 from medai.source.dicomweb_client import DicomWebClient, FetchFault, first_value
-from medai.source.dicomweb_query import INSTANCE, INSTANCE_COUNT, SERIES, SERIES_COUNT, STUDY, Query, is_uid
+from medai.source.dicomweb_query import INSTANCE, INSTANCE_COUNT, SERIES, SERIES_COUNT, STUDY, Queries, Query, is_uid
 from medai.source.dicomweb_spool import SERIES_SCHEMA, Spool
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 LEVELS = ("series", "instance")
+BATCH = 8192  # series that are held as Python objects at a time
 AHEAD = 2  # tasks in flight a thread
 HOPELESS = 3  # instances in a row that a series does not deliver: the rest of it is not asked for
 FAILED, MISSING = "fetch-failed", "missing-study"
@@ -45,7 +46,7 @@ class _Outcome:
     failed: list[Failed] = field(default_factory=list)
 
 
-def fetch(client: DicomWebClient, spool: Spool, queries: list[Query], level: str, threads: int) -> Fetched:
+def fetch(client: DicomWebClient, spool: Spool, queries: Queries, level: str, threads: int) -> Fetched:
     """List what the queries select and fetch what of it is not in the spool.
 
     Args:
@@ -78,17 +79,22 @@ def fetch(client: DicomWebClient, spool: Spool, queries: list[Query], level: str
     return Fetched(series, failed)
 
 
-def _list_series(client: DicomWebClient, queries: list[Query], threads: int) -> tuple[pl.DataFrame, list[Failed]]:
+def _list_series(client: DicomWebClient, queries: Queries, threads: int) -> tuple[pl.DataFrame, list[Failed]]:
     frames, failed = [SERIES_SCHEMA.to_frame()], []
+    batch: list[tuple[str, str, int | None]] = []
     with progress("Search", len(queries) if len(queries) > 1 else None, "studies") as bar:
         for rows, faults in _in_threads(client, lambda one: _series_of(client, *one), _studies(client, queries), threads):
-            frames.append(pl.DataFrame(rows, schema=SERIES_SCHEMA, orient="row"))
+            batch += rows
             failed += faults
+            if len(batch) >= BATCH:
+                frames.append(pl.DataFrame(batch, schema=SERIES_SCHEMA, orient="row"))
+                batch = []
             bar.advance()
+    frames.append(pl.DataFrame(batch, schema=SERIES_SCHEMA, orient="row"))
     return pl.concat(frames).unique(["study", "series"], keep="first").sort("study", "series"), failed
 
 
-def _studies(client: DicomWebClient, queries: list[Query]) -> Iterator[tuple[Query, str, int | None]]:
+def _studies(client: DicomWebClient, queries: Queries) -> Iterator[tuple[Query, str, int | None]]:
     """Each query's studies, with the number of their series where the server tells it."""
     for query in queries:
         if query.study:

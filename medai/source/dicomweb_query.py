@@ -1,7 +1,7 @@
 """What is asked of a DICOMweb server: attributes to match (PS3.18 8.3.4.1), checked before and after."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,33 @@ class Query:
                 )
 
 
-def queries(query: Mapping[str, Any], studies: str | None) -> list[Query]:
+@dataclass(frozen=True)
+class Queries:
     """The searches that a definition asks for: one, or one a value where an attribute has a list of them.
 
+    Attributes:
+        asked: Keyword of an attribute to its value.
+        keyword: The attribute that has a list; None: none has.
+        values: Its values.
+    """
+
+    asked: Mapping[str, Any]
+    keyword: str | None = None
+    values: Sequence[Any] = (None,)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Query]:
+        for value in self.values:
+            yield _query(self.asked if self.keyword is None else {**self.asked, self.keyword: value})
+
+
+def queries(query: Mapping[str, Any], studies: str | None) -> Queries:
+    """Check what a definition asks for.
+
     Args:
-        query: Keyword of an attribute to a value, or to a list of values.
+        query: Keyword of an attribute to a value, or to a list of values; null does not match.
         studies: A text file with a Study Instance UID a line; None: there is none.
 
     Raises:
@@ -84,15 +106,15 @@ def queries(query: Mapping[str, Any], studies: str | None) -> list[Query]:
     for keyword in asked:
         if keyword not in STUDY_KEYS and keyword not in SERIES_KEYS:
             raise MedaiError(f"dataset.query.{keyword} cannot be matched; allowed: {', '.join([*STUDY_KEYS, *SERIES_KEYS])}")
-    lists = [keyword for keyword, value in asked.items() if isinstance(value, list | tuple)]
+    lists = sorted(keyword for keyword, value in asked.items() if isinstance(value, list | tuple))
     if len(lists) > 1:
-        raise MedaiError(f"dataset.query has lists for {' and '.join(sorted(lists))}; only one attribute may have one")
-    if not lists:
-        return [_query(asked)]
-    (keyword,) = lists
-    if not asked[keyword]:
-        raise MedaiError(f"dataset.query.{keyword} is an empty list; give a value")
-    return [_query({**asked, keyword: value}) for value in dict.fromkeys(asked[keyword])]
+        raise MedaiError(f"dataset.query has lists for {' and '.join(lists)}; only one attribute may have one")
+    if lists and not asked[lists[0]]:
+        raise MedaiError(f"dataset.query.{lists[0]} is an empty list; give a value")
+    found = Queries(asked, lists[0], list(dict.fromkeys(asked[lists[0]]))) if lists else Queries(asked)
+    for one in found:  # every value is looked at before anything is asked
+        assert one.studies or one.series
+    return found
 
 
 def _query(asked: Mapping[str, Any]) -> Query:

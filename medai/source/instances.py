@@ -27,7 +27,7 @@ VERSION = 1
 """Of the parts; one more whenever the scan finds other values."""
 
 FILES_A_TASK = 2048
-WORTH_PROCESSES = 4096  # files; below, starting processes costs more than it saves
+WORTH_PROCESSES = 8192  # files; below, starting processes costs more than it saves
 IDENTITY = ("item", "size", "mtime_ns")  # what makes a file the same file
 PASSING = ("missing-file", "unreadable-file")  # may be mended without a change of the file, so they are tried again
 _NONCE = 12
@@ -52,7 +52,7 @@ def scan_instances(
         items: `item`, `size`, `mtime_ns`, and perhaps `code` and `message` of those that need no reading (see `list_items`).
         folder: To which the items are relative.
         cache: A folder for what was found; made where it is absent. None keeps nothing.
-        keys: Encrypt the cache; literal keys (public data) do not.
+        keys: Encrypt the cache, unless they are literal (public data).
         workers: Processes.
         run: What runs the tasks.
 

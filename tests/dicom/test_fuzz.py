@@ -33,7 +33,9 @@ CODES = {
 def outcome_of(data: bytes, fast: bool) -> str:
     """The code of the refusal, or "image"; anything else goes up."""
     from medai.dicom.read import read_frames
+    from medai.dicom.scan import scan_header
 
+    scan_header(data)  # the other reader of headers: it gives a row in any case
     try:
         pixels, _ = read_frames(data, fast=fast)
     except Refusal as refusal:

@@ -63,6 +63,16 @@ def test_a_modality_lut_holds_for_all_frames() -> None:
     np.testing.assert_array_equal(pixels[:, 0], stored.astype(int) ** 2)
 
 
+@pytest.mark.parametrize("data", [b"", b"\0", b"\1\2\3"])
+def test_a_modality_lut_without_its_data_is_refused(data: bytes) -> None:
+    assert refusal_of(to_bytes(data_set(wave(8), ModalityLUTSequence=modality_lut(256, 0, 16, data)))).code == "bad-header"
+
+
+def test_a_modality_lut_of_an_odd_number_of_bytes_is_read() -> None:
+    pixels, _ = read_frames(to_bytes(data_set(wave(8), ModalityLUTSequence=modality_lut(256, 0, 8, bytes(range(256)) + b"\0\0"))))
+    np.testing.assert_array_equal(pixels[0], wave(8))
+
+
 def test_windows_are_told_and_change_nothing() -> None:
     dataset = data_set(wave(12, frames=2), 12, WindowCenter=[40, 600], WindowWidth=[400, 2000])
     assert window_of(dataset) == (40, 400)
@@ -216,9 +226,10 @@ def test_memory_is_bounded_by_the_frames_that_are_asked_for(tmp_path: Path) -> N
     with open(path, "wb") as stream:  # 400 MB of zeros that take no room
         stream.write(head[: start + 8] + (800 * 2**19).to_bytes(4, "little"))
         stream.truncate(start + 12 + 800 * 2**19)
-    code = (
-        "import sys, resource; from pathlib import Path; from medai.dicom.read import read_frames;"
-        "print(read_frames(Path(sys.argv[1]), [0, 799])[0].shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    code = (  # not getrusage, whose peak a process inherits from the one that started it
+        "import sys; from pathlib import Path; from medai.dicom.read import read_frames;"
+        "print(read_frames(Path(sys.argv[1]), [0, 799])[0].shape);"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     told = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
     assert told.startswith("(2, 1, 512, 512)")

@@ -325,6 +325,40 @@ def test_declared_lengths_take_no_memory() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
+def test_headers_of_very_many_parts_end_soon() -> None:
+    plain = header()
+    del plain.PixelData
+    front, item = encoded(plain), b"\xfe\xff\x00\xe0\0\0\0\0"
+    sequence = b"SQ\0\0" + struct.pack("<I", 8 * 2_000_000) + item * 2_000_000
+    start = time.monotonic()
+    assert scan_header(front + b"\x00\x52\x30\x92" + sequence)["code"] is None  # of the frames' groups only the first is read
+    assert scan_header(front + b"\x00\x52\x29\x92" + sequence)["code"] is None
+    assert scan_header(front + b"\x00\x32\x64\x10SQ\0\0\xff\xff\xff\xff" + item * 2_000_000)["rows"] in (4, None)
+    odd = front + b"\x00\x30\x10\0XX\0\0"  # not for the quick way
+    assert scan_header(odd + b"\x00\x32\x64\x10SQ\0\0\xff\xff\xff\xff" + item * 2_000_000)["code"] == "too-large"
+    assert scan_header(odd + b"\x00\x40\x10\0LO\0\0" * 2_000_000)["code"] == "too-large"
+    assert time.monotonic() - start < 20
+
+
+def test_the_geometry_of_a_frame_is_found_behind_a_long_shared_group() -> None:
+    dataset = header(NumberOfFrames=2)
+    del dataset.ImagePositionPatient
+    frames = []
+    for number in range(2):
+        frame, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [1, 2, number]
+        frame.PlanePositionSequence = [place]
+        frames.append(frame)
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    dataset.SharedFunctionalGroupsSequence = [Dataset()]
+    dataset.SharedFunctionalGroupsSequence[0].add_new(0x00111010, "OB", bytes(100_000))
+    for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian):
+        for undefined in (False, True):
+            dataset["PerFrameFunctionalGroupsSequence"].is_undefined_length = undefined
+            row = scan_header(encoded(dataset, syntax))
+            assert (row["code"], row["frames"], row["position"]) == (None, 2, (1.0, 2.0, 0.0))
+
+
 def test_a_deflate_bomb_is_inflated_no_further_than_its_header() -> None:
     plain = header()
     del plain.PixelData

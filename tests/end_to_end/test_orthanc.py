@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from medai.cli import main
@@ -29,7 +29,7 @@ from tests.source.pacs import filled
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900), pytest.mark.usefixtures("no_network")]
 PLUGINS = ("/usr/share/orthanc/plugins/libOrthancDicomWeb.so", "/usr/local/share/orthanc/plugins/libOrthancDicomWeb.so")
 USER, PASSWORD = "reader", "p:ss wörd"
-REAL = ("siim-ct-dicom", "dicom2nifti-data")
+REAL = ("siim-ct-dicom", "dicom2nifti-data", "dcm_qa_ts")
 
 
 @dataclass
@@ -121,12 +121,19 @@ def place(path: Path) -> str | None:
     return "/".join(uids) + ".dcm" if all(uids) else None
 
 
-def load_real(orthanc: Orthanc, data: Path) -> None:
-    for folder in REAL:
-        for path in sorted((data / folder).rglob("*")):
-            name = place(path) if path.is_file() else None
-            if name is not None and name not in orthanc.held:
-                orthanc.load(path.read_bytes(), name)
+def load_real(orthanc: Orthanc, data: Path) -> set[str]:
+    """Store each instance once; of those that lie there in several transfer syntaxes, one in the syntax that is rarest so far."""
+    found: dict[str, dict[str, Path]] = {}
+    for path in sorted(path for folder in REAL for path in (data / folder).rglob("*") if path.is_file()):
+        name = place(path)
+        if name is not None:
+            found.setdefault(name, {}).setdefault(scan_header(path)["transfer_syntax"], path)
+    chosen: Counter[str] = Counter()
+    for name, paths in sorted(found.items()):
+        syntax = min(paths, key=lambda one: (chosen[one], one))
+        orthanc.load(paths[syntax].read_bytes(), name)
+        chosen[syntax] += name in orthanc.held
+    return set(+chosen)
 
 
 def load_made(orthanc: Orthanc, folder: Path, **counts: int) -> None:
@@ -188,14 +195,10 @@ def test_a_server_that_is_killed_in_the_middle_is_no_loss(orthanc: Orthanc, tmp_
 
 
 def test_real_instances_of_all_transfer_syntaxes_come_back_bit_for_bit(orthanc: Orthanc, shared_data: Path, tmp_path: Path) -> None:
-    load_real(orthanc, shared_data)
-    assert len(orthanc.held) > 100
-    syntaxes = set()
+    syntaxes = load_real(orthanc, shared_data)
+    assert len(orthanc.held) >= 100 and len(syntaxes) >= 7
     scan = source(orthanc, tmp_path).scan()
     assert spooled(tmp_path) == orthanc.held
-    for name in orthanc.held:
-        syntaxes.add(scan_header(tmp_path / "spool" / "instances" / name)["transfer_syntax"])
-    assert len(syntaxes) >= 5
     folder = tmp_path / "folder"
     for name, data in orthanc.held.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -212,19 +215,15 @@ def test_ct_slices_go_from_the_server_to_the_cohort_that_a_folder_gives(orthanc:
         if name is not None and name not in orthanc.held:
             orthanc.load(path.read_bytes(), name)
             (folder / path.name).write_bytes(path.read_bytes())
-    assert main(["ingest", "dataset=dicom", "dataset.name=folder", "dataset.path=folder"]) == 0
-    fetched = [
-        "dataset=dicomweb",
-        "dataset.name=server",
-        f"dataset.server={orthanc.url}",
-        "dataset.path=spool",
-        "dataset.query.Modality=CT",
-    ]
-    assert main(["ingest", *fetched]) == 0
+    rows = {name.partition("/")[0]: number % 2 for number, name in enumerate(sorted(orthanc.held))}
+    (tmp_path / "t.csv").write_text("study,sick\n" + "".join(f"{study},{value}\n" for study, value in rows.items()))
+    labelled = [f"dataset.labels={tmp_path / 't.csv'}", "dataset.targets=[sick]", "dataset.key=study"]
+    assert main(["ingest", "dataset=dicom", "dataset.name=folder", "dataset.path=folder", *labelled]) == 0
+    fetched = [f"dataset.server={orthanc.url}", "dataset.path=spool", "dataset.query.Modality=CT"]
+    assert main(["ingest", "dataset=dicomweb", "dataset.name=server", *fetched, *labelled]) == 0
     one, other = (Cohort.open(next(Path("cohorts").glob(f"{name}*"))) for name in ("folder", "server"))
     assert one.counts == other.counts and one.counts["cases"] > 0
     columns = ["case_id", "patient_id", "study_id", "series_id", "pixel_hash", "shape", "age_years", "sex"]
     assert one.cases().select(columns).sort("case_id").equals(other.cases().select(columns).sort("case_id"))
-    assert not {"server", "spool", "127.0.0.1"} & set(
-        pl.Series([json.dumps(json.loads((other.path / "cohort.json").read_text()))]).str.split('"')[0]
-    )
+    told = (other.path / "cohort.json").read_text()
+    assert "127.0.0.1" not in told and "spool" not in told

@@ -150,6 +150,7 @@ def test_contradicting_labels_of_one_volume_are_told(tmp_path: Path) -> None:
 def test_an_image_that_may_show_text_is_refused_unless_a_rule_says_what_to_hide(tmp_path: Path) -> None:
     _dicom(tmp_path / "us", Modality="US")
     assert DicomSource("x", str(tmp_path)).scan().refused.select("item", "code").rows() == [("us", "burned-in-text")]
+    assert DicomSource("x", str(tmp_path), public=True).scan().refused.is_empty()
     rule = {"modality": "US", "rows": 6, "columns": 8, "hide": [[0, 0, 2, 8]]}
     _dicom(tmp_path / "us", 9, Modality="US")
     source = DicomSource("x", str(tmp_path), burned_in=[rule])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -154,6 +155,19 @@ def test_a_series_that_fails_again_and_again_is_given_up(tmp_path: Path) -> None
         assert scan.refused["message"][-1] == "not asked for, since 3 of its series in a row were not delivered"
 
 
+def test_a_series_that_is_forbidden_costs_only_itself(pacs: Pacs, tmp_path: Path) -> None:
+    pacs.fault = lambda path, count: (403, {}, b"") if path.startswith("/studies/1.2/series/1.2.1") else None
+    scan = source(pacs, tmp_path).scan()
+    told = "the instances of the series cannot be listed: the server forbids it (HTTP 403)"
+    assert refused(scan) == {"1.2/1.2.1": ("fetch-failed", told)} and len(scan.items) == 9
+
+
+def test_two_fetches_at_once_share_the_work(pacs: Pacs, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: source(pacs, tmp_path).scan(), range(2))
+    assert one.digest == other.digest and len(pacs.retrieved()) == 4
+
+
 def test_an_answer_of_another_kind_is_refused(pacs: Pacs, tmp_path: Path) -> None:
     page = 200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Log in</html>"
     pacs.fault = lambda path, count: page if path.startswith("/studies/1.1/series/") and path.count("/") in (4, 6) else None
@@ -202,7 +216,7 @@ def test_names_of_a_hostile_server_reach_no_path(tmp_path: Path, name: str) -> N
     ("answer", "message"),
     [
         ((401, {}, b""), "wants credentials, or refuses those given .HTTP 401.; set MEDAI_DICOMWEB_TOKEN, or MEDAI_DICOMWEB_USER and"),
-        ((403, {}, b""), "the server forbids this .HTTP 403.; ask its administrator"),
+        ((403, {}, b""), "the server forbids the search .HTTP 403.; ask its administrator"),
         ((404, {}, b""), "is dataset.server the address of its DICOMweb service?"),
         ((400, {}, b""), "it does not accept dataset.query"),
         ((302, {"Location": "https://elsewhere.example/"}, b""), "sends to another address .HTTP 302.; give that one as dataset.server"),
@@ -402,6 +416,7 @@ def test_a_server_that_ignores_the_query_is_refused(pacs: Pacs, tmp_path: Path) 
         ({"query": {}}, "dataset.query is empty and would fetch the whole archive; give e.g. dataset.query.StudyDate=20200101-20201231"),
         ({"query": {"StudyDat": "2020"}}, "dataset.query.StudyDat cannot be matched; allowed: StudyDate, "),
         ({"query": {"StudyDate": "2020-01-01"}}, "dataset.query.StudyDate is '2020-01-01'; it must be a date or a range: 20200131, "),
+        ({"query": {"StudyDate": None}}, "dataset.query is empty"),
         ({"query": {"StudyDate": "-"}}, "it must be a date or a range"),
         ({"query": {"PatientID": True}}, "dataset.query.PatientID is True; it must be a text"),
         ({"query": {"PatientID": []}}, "dataset.query.PatientID is an empty list"),

@@ -1,0 +1,69 @@
+"""Commands about data: `medai audit | cohort | deidentify`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from medai.cli_parser import Parser
+from medai.core.error import MedaiError
+
+POLICY = ("burned_in", "clean_descriptors")
+
+
+def cohort(arguments: list[str]) -> int:
+    """`medai cohort nifti COHORT CASE FILE`."""
+    parser = Parser(prog="medai cohort", description="Look into a cohort.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="nifti")
+    nifti = verbs.add_parser("nifti", help="write a case as NIfTI with its affine, for any viewer")
+    nifti.add_argument("cohort", type=Path, help="the cohort: a folder that medai ingest has filled")
+    nifti.add_argument("case", help="the case's name, as cases.parquet has it")
+    nifti.add_argument("file", type=Path, help="the file to write: .nii or .nii.gz")
+    chosen = parser.parse_args(arguments)
+    from medai.cohort.cohort import Cohort
+    from medai.store.nifti import write_case
+
+    shape = write_case(Cohort.open(chosen.cohort), chosen.case, chosen.file)
+    print(f"{chosen.file}  {' x '.join(map(str, shape))} (C, D, H, W)")
+    return 0
+
+
+def deidentify(arguments: list[str]) -> int:
+    """`medai deidentify SOURCE TARGET`."""
+    parser = Parser(
+        prog="medai deidentify",
+        description="Copies of DICOM files without what names a patient (PS3.15 Annex E); names and dates follow from the site's key.",
+    )
+    parser.add_argument("source", type=Path, help="a folder, a zip archive or a DICOMDIR")
+    parser.add_argument("target", type=Path, help="the folder to fill, outside the source")
+    parser.add_argument("--policy", type=Path, help="a YAML file with burned_in and clean_descriptors")
+    parser.add_argument("--workers", type=int, default=2, help="processes (2)")
+    chosen = parser.parse_args(arguments)
+    from medai.cohort.key import Keys, site_key
+    from medai.dicom.deidentify.burned_in import BurnedIn
+    from medai.dicom.deidentify.profile import Profile
+    from medai.ingest.reason import reason
+    from medai.source.deidentify import deidentify as copy
+
+    policy = _policy(chosen.policy) if chosen.policy else {}
+    profile, burned_in = Profile.of(policy.get("clean_descriptors") or {}), BurnedIn.of(policy.get("burned_in"))
+    found, written, refused = copy(chosen.source, chosen.target, Keys(site_key()), profile, burned_in, chosen.workers)
+    print(f"{written:,} of {found:,} files written to {chosen.target}")
+    for code, number in refused.items():
+        print(f"  {number:>7,}  {code:<20} {reason(code)}")
+    return 0 if written else 2
+
+
+def _policy(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        policy = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise MedaiError(f"--policy {path} cannot be read ({str(error).splitlines()[0]})") from None
+    unknown = sorted(set(policy) - set(POLICY)) if isinstance(policy, dict) else ["no mapping"]
+    if unknown:
+        raise MedaiError(f"--policy {path} has {unknown[0]!r}; allowed: {', '.join(POLICY)}")
+    return dict(policy)
+
+
+DATA: dict[str, Callable[[list[str]], int]] = {"cohort": cohort, "deidentify": deidentify}
