@@ -1,7 +1,10 @@
 """What every test has: MLflow's telemetry off, a site key of its own; and on demand real data, or no network."""
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,3 +74,29 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
     yield attempts
     assert not attempts, f"reached for {attempts}"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """The address of a scheduler on the loopback, with two worker processes and their nannies."""
+    pytest.importorskip("distributed")
+    address = tmp_path / "scheduler.json"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    local = ["--host", "127.0.0.1", "--scheduler-file", str(address)]
+    commands = [
+        [sys.executable, "-m", "distributed.cli.dask_scheduler", *local, "--port", "0", "--no-dashboard"],
+        [sys.executable, "-m", "distributed.cli.dask_worker", *local[2:], "--nworkers", "2", "--nthreads", "1", "--no-dashboard"],
+    ]
+    processes = [
+        subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True) for command in commands
+    ]
+    try:
+        from distributed import Client
+
+        with Client(scheduler_file=str(address), timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+            yield client.scheduler.address
+    finally:
+        for process in processes:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

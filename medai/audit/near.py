@@ -113,6 +113,8 @@ def suspect(thumbnails: UInt8[np.ndarray, "N 32 32"], distance: int = DISTANCE, 
         distance: Bits.
         threads: That compare.
     """
+    if len(thumbnails) == 0:
+        return _each_once([]), 0
     of_window = np.stack([hashes(thumbnails, window) for window in WINDOWS])
     inner, crowds = _crowded(of_window[0])
     fine = _quantised(thumbnails)

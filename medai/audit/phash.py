@@ -103,7 +103,7 @@ def hashes(thumbnails: UInt8[np.ndarray, "N 32 32"], window: Window = WHOLE) -> 
 
 def is_featureless(thumbnails: UInt8[np.ndarray, "N 32 32"]) -> Bool[np.ndarray, " N"]:
     """Which thumbnails are empty."""
-    return np.asarray(~thumbnails.reshape(len(thumbnails), -1).any(axis=1))
+    return np.asarray(~thumbnails.any(axis=(1, 2)))
 
 
 def cut(start: float, length: float, side: int = SIDE) -> Float32[np.ndarray, "side side"]:

@@ -28,7 +28,7 @@ BYTES_PER_UNIT = 256 * 2**20
 UNITS, FEWEST_CASES, FEWEST_BYTES = 32, 16, 8 * 2**20  # of a small data set: so many units, of at least so much each
 WORK = ".work"  # inside the unfinished cohort; gone from the finished one
 
-SECONDS_PER_FILE = 10.0  # that a process may take, before it is taken for hung
+SECONDS_PER_FILE = float(os.environ.get("MEDAI_SECONDS_PER_FILE", "10"))  # that a process may take, before it is taken for hung
 
 LATER = ("ordinal", "partition", "exclusion")  # what only the whole cohort can tell
 PART_SCHEMA = pl.Schema({"position": pl.Int64} | {name: dtype for name, dtype in CASE_SCHEMA.items() if name not in LATER})

@@ -2,12 +2,8 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
@@ -54,32 +50,6 @@ def test_without_mending_a_dead_process_is_told() -> None:
 def test_an_error_of_a_task_is_the_callers() -> None:
     with pytest.raises(TypeError):
         list(run_tasks(work, None, [Task(0), Task(1)], 2))  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
-    """The address of a scheduler on the loopback, with two worker processes and their nannies."""
-    pytest.importorskip("distributed")
-    address = tmp_path / "scheduler.json"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
-    local = ["--host", "127.0.0.1", "--scheduler-file", str(address)]
-    commands = [
-        [sys.executable, "-m", "distributed.cli.dask_scheduler", *local, "--port", "0", "--no-dashboard"],
-        [sys.executable, "-m", "distributed.cli.dask_worker", *local[2:], "--nworkers", "2", "--nthreads", "1", "--no-dashboard"],
-    ]
-    processes = [
-        subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True) for command in commands
-    ]
-    try:
-        from distributed import Client
-
-        with Client(scheduler_file=str(address), timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
-            yield client.scheduler.address
-    finally:
-        for process in processes:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def test_a_cluster_does_every_task_and_survives_a_worker_that_is_killed(cluster: str) -> None:
