@@ -1,6 +1,8 @@
 """Commands about data: `medai audit | cohort | deidentify`."""
 
+import argparse
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,32 @@ from medai.cli_parser import Parser
 from medai.core.error import MedaiError
 
 POLICY = ("burned_in", "clean_descriptors")
+
+
+def audit(arguments: list[str]) -> int:
+    """`medai audit COHORT`: exit code 2 where something must not be used as it is."""
+    parser = Parser(prog="medai audit", description="Leaks between splits, equal and nearly equal images, contradictions and shortcuts.")
+    parser.add_argument("cohort", type=Path, help="the cohort: a folder that medai ingest has filled")
+    parser.add_argument("--test-labels", action="store_true", help="open the test labels too: only where they may be read")
+    parser.add_argument("--output", type=Path, help="folder of audit.html and audit.json (beside the cohort)")
+    parser.add_argument("--images", action=argparse.BooleanOptionalAction, help="show the pairs' images in the page (of public data only)")
+    parser.add_argument("--no-near", dest="near", action="store_false", help="leave out the search for near-duplicates")
+    parser.add_argument("--workers", type=int, default=2, help="processes (2)")
+    chosen = parser.parse_args(arguments)
+    from medai.audit.audit import audit_cohort, default_folder
+    from medai.audit.finding import SEVERITIES
+    from medai.audit.page import write_audit
+    from medai.cohort.cohort import Cohort
+
+    opened = Cohort.open(chosen.cohort)
+    found = audit_cohort(opened, test_labels=chosen.test_labels, near=chosen.near, workers=chosen.workers)
+    created = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    page = write_audit(found, chosen.output or default_folder(opened), images=chosen.images, created=created)
+    for severity in SEVERITIES:
+        for finding in found.of(severity):
+            print(f"{severity:<8} {finding.title}")
+    print(f"\naudit        {page}")
+    return 2 if found.errors else 0
 
 
 def cohort(arguments: list[str]) -> int:
@@ -66,4 +94,4 @@ def _policy(path: Path) -> dict[str, Any]:
     return dict(policy)
 
 
-DATA: dict[str, Callable[[list[str]], int]] = {"cohort": cohort, "deidentify": deidentify}
+DATA: dict[str, Callable[[list[str]], int]] = {"audit": audit, "cohort": cohort, "deidentify": deidentify}

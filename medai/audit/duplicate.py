@@ -13,7 +13,8 @@ from medai.audit.pixel import CasePixels, thumbnails
 
 LISTED = 1000  # pairs in the record
 METHOD = (
-    f"64-bit pHash of the whole and of its windows within {DISTANCE} bits, then cross-correlation of the registered pixels from {VERIFIED}"
+    f"64-bit pHash of the whole and of its windows within {DISTANCE} bits, then likeness of the registered pixels "
+    f"(mean of their cross-correlation, twice, and of that with even contrast) from {VERIFIED}"
 )
 SAME = "Follow-ups and neighbouring slices do: they are no leak while a patient is in one split."
 RELATIONS = ("across", "within", "unknown", "patient")

@@ -15,12 +15,13 @@ from jaxtyping import Float64, Int64, Num, UInt8
 
 from medai.audit.pair import near_pairs
 from medai.audit.phash import SIDE, WHOLE, WINDOWS, cut, grey, hashes, is_featureless, reduced, stretched
-from medai.audit.register import Frames, detail, register
+from medai.audit.register import Frames, detail, evenly_alike, register
 
 DISTANCE = 10  # bits
 ALIKE = 0.8  # thumbnails, laid over each other
 REGISTERED = 0.85  # thumbnails, registered
-VERIFIED = 0.95  # pixels, registered
+CORRELATED = 0.95  # pixels, registered
+VERIFIED = 0.943  # the mean of that (twice) and of the same with even contrast, so that two bright rings in the dark are not one image
 PIXEL_SIDE = 64
 ROWS = 256  # of the search at a time
 MOST = 200_000  # pairs whose pixels are looked at
@@ -130,7 +131,7 @@ def suspect(thumbnails: UInt8[np.ndarray, "N 32 32"], distance: int = DISTANCE, 
 def verify(
     first: Int64[np.ndarray, " K"], second: Int64[np.ndarray, " K"], frames: Frames, read: Read
 ) -> tuple[Float64[np.ndarray, " K"], Frames]:
-    """Likeness and window of some pairs on their pixels, at 64 x 64."""
+    """Likeness (0 where the registered pixels correlate below `CORRELATED`) and window of some pairs on their pixels, at 64 x 64."""
 
     @lru_cache(HELD)
     def small(place: int) -> UInt8[np.ndarray, "64 64"]:
@@ -141,7 +142,9 @@ def verify(
         some = np.s_[start : start + ROWS]
         whole = np.stack([small(int(place)) for place in first[some]])
         part = np.stack([small(int(place)) for place in second[some]])
-        likeness[some], found[some] = register(whole, part, frames[some])
+        correlation, found[some] = register(whole, part, frames[some])
+        mean = (2 * correlation + evenly_alike(whole, part, found[some])) / 3
+        likeness[some] = np.where(correlation >= CORRELATED, mean, 0.0)
     return likeness, found
 
 

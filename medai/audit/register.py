@@ -14,6 +14,8 @@ from medai.audit.phash import cuts
 
 STEPS = 6
 BLUR = 2.5 / 32  # standard deviation, as a share of the image
+EVEN_BLUR = 2 / 32
+NOISE = 6.0  # grey values: a contrast that is no detail yet
 FARTHEST = 0.08  # an edge is looked for so far outside the image
 SMALLEST = 0.75  # the side of a window, as a share of the image
 BATCH = 512
@@ -46,11 +48,36 @@ def register(
 def detail(images: Num[np.ndarray, "B side side"]) -> Float32[np.ndarray, "B pixels"]:
     """Images less their blurred selves, flat, with mean 0 and length 1 (0 where nothing is left)."""
     plain = images.astype(np.float32)
-    blur = _blur(plain.shape[-1])
+    blur = _blur(plain.shape[-1], BLUR)
     flat = (plain - blur @ plain @ blur.T).reshape(len(plain), -1)
     flat -= flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     return np.asarray(flat / np.maximum(length, 1e-6))
+
+
+def even_detail(images: Num[np.ndarray, "B side side"]) -> Float32[np.ndarray, "B pixels"]:
+    """`detail` with the same contrast everywhere, so that one bright edge in a dark image does not speak for all of it.
+
+    Args:
+        images: Values from 0 to 255.
+    """
+    plain = images.astype(np.float32)
+    blur = _blur(plain.shape[-1], EVEN_BLUR)
+    fine = plain - blur @ plain @ blur.T
+    contrast = np.sqrt(np.maximum(blur @ (fine * fine) @ blur.T, 0)) + NOISE
+    flat = (fine / contrast).reshape(len(plain), -1)
+    flat -= flat.mean(axis=1, keepdims=True)
+    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6))
+
+
+def evenly_alike(whole: Num[np.ndarray, "B side side"], part: Num[np.ndarray, "B side side"], frames: Frames) -> Float64[np.ndarray, " B"]:
+    """The correlation of `even_detail` of registered images (from 0 to 255), from -1 to 1."""
+    found = np.empty(len(frames))
+    for first in range(0, len(frames), BATCH):
+        some = np.s_[first : first + BATCH]
+        seen = warp(whole[some].astype(np.float32), frames[some])
+        found[some] = np.einsum("bp,bp->b", even_detail(seen), even_detail(part[some]))
+    return found
 
 
 def warp(images: Float32[np.ndarray, "B side side"], frames: Frames) -> Float32[np.ndarray, "B side side"]:
@@ -95,7 +122,7 @@ def _limited(frames: Frames) -> Frames:
 
 
 @lru_cache(8)
-def _blur(side: int) -> Float32[np.ndarray, "side side"]:
-    distance = (np.arange(side)[:, None] - np.arange(side)) / (BLUR * side)
+def _blur(side: int, share: float) -> Float32[np.ndarray, "side side"]:
+    distance = (np.arange(side)[:, None] - np.arange(side)) / (share * side)
     weight = np.exp(-0.5 * distance**2)
     return np.asarray(weight / weight.sum(axis=1, keepdims=True), dtype=np.float32)

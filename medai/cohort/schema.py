@@ -56,6 +56,7 @@ CASE_SCHEMA = pl.Schema(_CASE)
 INSTANCE_SCHEMA = pl.Schema(
     {
         "source_key": pl.String,
+        "instance_id": pl.String,  # the SOP instance
         "case_id": pl.String,  # null: in no case
         "code": pl.String,  # why it is in none
         "study_id": pl.String,

@@ -50,15 +50,10 @@ def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
     return lower - upper, right - left, int.from_bytes(frame[start + 40 : start + 42], "big")
 
 
-def precision_of(frame: bytes) -> tuple[int, bool | None]:
-    """Bits of a sample as the codestream tells them (0 where it does not), and their sign, which JPEG does not tell."""
-    if frame[:2] == b"\xff\xd8":
-        at = _frame_header(frame)
-        return (frame[at + 4] if at else 0), None
-    start = frame[:4096].find(b"\xff\x4f\xff\x51")
-    if start < 0 or len(frame) < start + 43:
-        return 0, None
-    return (frame[start + 42] & 0x7F) + 1, bool(frame[start + 42] & 0x80)
+def jpeg_precision(frame: bytes) -> int:
+    """Bits of a sample as a JPEG frame tells them; 0 where it does not."""
+    at = _frame_header(frame) if frame[:2] == b"\xff\xd8" else 0
+    return frame[at + 4] if at else 0
 
 
 def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:

@@ -34,8 +34,8 @@ DECODERS: dict[str, tuple[str, ...]] = {
     _JPEG + "70": ("gdcm",),  # JPEG Lossless, first-order prediction
     _JPEG + "80": ("pyjpegls", "gdcm"),  # JPEG-LS lossless
     _JPEG + "81": ("pyjpegls", "gdcm"),  # JPEG-LS near-lossless
-    _JPEG + "90": ("gdcm", "pylibjpeg", "pillow"),  # JPEG 2000 lossless
-    _JPEG + "91": ("gdcm", "pylibjpeg", "pillow"),  # JPEG 2000
+    _JPEG + "90": ("pylibjpeg", "pillow", "gdcm"),  # JPEG 2000 lossless: all three are OpenJPEG and equally fast, GDCM may crash
+    _JPEG + "91": ("pylibjpeg", "pillow", "gdcm"),  # JPEG 2000
     _JPEG + "201": ("pylibjpeg",),  # High-throughput JPEG 2000
     _JPEG + "202": ("pylibjpeg",),
     _JPEG + "203": ("pylibjpeg",),
@@ -150,8 +150,7 @@ def decode_with(name: str, frame: bytes, layout: Layout) -> tuple[Shaped[np.ndar
 
     if name == "medai":
         return _plain(frame, layout), layout.photometric
-    extended = layout.syntax == _JPEG + "51"
-    if (name == "gdcm" or extended) and gdcm_codec.takes(frame, layout):
+    if (name == "gdcm" or layout.syntax == gdcm_codec.EXTENDED) and gdcm_codec.takes(frame, layout):
         return _stored_bits(gdcm_codec.decode_grey(frame, layout).reshape(-1), layout).reshape(layout.rows, -1), layout.photometric
     form: dict[str, Any] = {
         "as_rgb": False,

@@ -1,7 +1,4 @@
-"""GDCM's codecs asked directly for a grey frame: its Python images hand pixels out as text, which takes as long as decoding them.
-
-Only frames whose own header agrees with the DICOM header in precision and sign are taken; the rest goes through pydicom.
-"""
+"""GDCM's JPEG codec asked directly for a grey frame: its Python images hand pixels out as text, which costs nearly half of the time."""
 
 import ctypes
 from typing import TYPE_CHECKING
@@ -9,32 +6,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Shaped
 
-from medai.dicom.codestream import precision_of
+from medai.dicom.codestream import jpeg_precision
 
 if TYPE_CHECKING:
     from medai.dicom.decoder import Layout
 
-_JPEG = "1.2.840.10008.1.2.4."
-_CODECS = {_JPEG + "51": "JPEGCodec", _JPEG + "57": "JPEGCodec", _JPEG + "70": "JPEGCodec"} | {
-    _JPEG + "90": "JPEG2000Codec",
-    _JPEG + "91": "JPEG2000Codec",
-}
+EXTENDED = "1.2.840.10008.1.2.4.51"
+_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
 
 def takes(frame: bytes, layout: "Layout") -> bool:
-    """Whether `decode_grey` decodes this frame.
-
-    JPEG Extended is taken with 12 bits alone: that is what Pillow and pydicom's own use of GDCM cannot.
+    """Whether `decode_grey` decodes this frame: lossless in the container that the DICOM header tells, or JPEG Extended of 12 bits,
+    which neither Pillow nor pydicom's own use of GDCM decodes.
     """
-    if layout.syntax not in _CODECS or layout.samples != 1 or layout.bits_allocated not in (8, 16):
+    if layout.samples != 1 or layout.bits_allocated not in (8, 16):
         return False
-    precision, signed = precision_of(frame)
-    container = 8 if precision <= 8 else 16
-    if precision < 2 or container != layout.bits_allocated:
-        return False
-    if layout.syntax == _JPEG + "51":
-        return precision == 12 and not layout.signed
-    return precision == layout.bits_stored and (signed is None or signed == layout.signed)
+    precision = jpeg_precision(frame)
+    if layout.syntax == EXTENDED:
+        return precision == 12 and layout.bits_allocated == 16 and not layout.signed
+    return layout.syntax in _LOSSLESS and layout.bits_stored <= precision and (8 if precision <= 8 else 16) == layout.bits_allocated
 
 
 def decode_grey(frame: bytes, layout: "Layout") -> Shaped[np.ndarray, "H W"]:
@@ -51,7 +41,7 @@ def decode_grey(frame: bytes, layout: "Layout") -> Shaped[np.ndarray, "H W"]:
     fragments.AddFragment(fragment)
     encoded, decoded = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010)), gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
     encoded.SetValue(fragments.__ref__())
-    codec = getattr(gdcm, _CODECS[layout.syntax])()
+    codec = gdcm.JPEGCodec()
     codec.SetNumberOfDimensions(2)
     codec.SetDimensions((layout.columns, layout.rows, 1))
     codec.SetPlanarConfiguration(0)

@@ -103,12 +103,8 @@ def _definition(source: Source, scan: Scan, keys: Keys, cases: pl.DataFrame) -> 
 
 def _instances(found: pl.DataFrame, cases: pl.DataFrame, quarantine: pl.DataFrame, keys: Keys) -> pl.DataFrame:
     """A row a file: the case that it is part of, or why it is part of none."""
-    names = {
-        "case": ("item", "case_item"),
-        "source_key": ("item", "item"),
-        "study_id": ("study", "study_uid"),
-        "series_id": ("series", "series_uid"),
-    }
+    names = {"case": ("item", "case_item"), "source_key": ("item", "item"), "instance_id": ("instance", "sop_instance_uid")}
+    names |= {"study_id": ("study", "study_uid"), "series_id": ("series", "series_uid")}
     rows = found.with_columns(keys.names(kind, found[column]).alias(name) for name, (kind, column) in names.items())
     rows = rows.join(cases.select("case_id", case="source_key"), on="case", how="left", maintain_order="left")
     codes = quarantine.select("source_key", "code").unique("source_key", keep="first", maintain_order=True)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import polars as pl
 
+from medai.audit.audit import audit_cohort
+from medai.audit.gate import gate
 from medai.cohort.cohort import Cohort
 from medai.cohort.key import Keys
 from medai.cohort.schema import PIPELINE_VERSION, RECORD
 from medai.cohort.split import SplitSettings
 from medai.core.error import MedaiError
-from medai.core.file import canonical_json, hash_text
+from medai.core.file import canonical_json, hash_text, read_json, write_json
 from medai.core.lock import locked
 from medai.core.progress import progress, say
 from medai.ingest.collect import collect
@@ -88,8 +90,17 @@ def _fill(source: Source, scan: Scan, keys: Keys, target: Path, allow: Sequence[
         if collected.cases.is_empty():
             raise _no_case(source, collected.quarantine)
         finish(source, scan, collected, folder, keys, allow, earlier_cohort(source, target, keys, collected.cases, keep))
+    _audit(folder, workers, allow)
     publish(folder, target)
     _tell(Cohort.open(target))
+
+
+def _audit(folder: Path, workers: int, allow: Sequence[str]) -> None:
+    """Let the cohort through, or stop; near-duplicates are left to `medai audit`, since they are for people to judge."""
+    record = read_json(folder / RECORD)
+    if "audit" not in record:
+        passed = gate(audit_cohort(Cohort.open(folder), near=False, workers=workers), allow)
+        write_json(folder / RECORD, record | {"audit": passed, "allow": sorted({*record["allow"], *passed["errors"]})})
 
 
 def _read(source: Source, scan: Scan, keys: Keys, folder: Path, run: Run, workers: int) -> list[Unit]:

@@ -43,6 +43,7 @@ REASONS = {
     "not-writable": "the de-identified file cannot be written",
     "reader-crashed": "the decoder crashed or hung",
     "fetch-failed": "the server did not deliver it",
+    "missing-study": "the list of studies names one that the server does not have",
     "duplicate-instance": "the same instance as another file",
 }
 

@@ -43,7 +43,7 @@ class DicomWebSource:
     """
 
     name: str
-    server: str = ""
+    server: str | None = None
     path: str | None = None
     query: dict[str, Any] = field(default_factory=dict)
     studies: str | None = None
@@ -73,6 +73,8 @@ class DicomWebSource:
     def scan(self, context: ScanContext = ALONE) -> Scan:
         if self.level not in LEVELS:
             raise MedaiError(f"dataset.level is {self.level!r}; allowed: {', '.join(LEVELS)}")
+        if not self.server:
+            raise MedaiError("dataset.server is not set; give the address of the DICOMweb service, e.g. https://pacs.example/dicom-web")
         settings = ClientSettings(self.server, self.concurrency, self.retries, self.timeout_s, self.page, self.ca_bundle)
         wanted = queries(self.query, self.studies)
         if not self.path:

@@ -67,8 +67,8 @@ def data_set(stored: np.ndarray, bits: int | None = None, **attributes: Any) -> 
 def to_bytes(dataset: pydicom.Dataset, syntax: str = EXPLICIT) -> bytes:
     """A file in `syntax`, of an uncompressed data set in Explicit VR Little Endian."""
     if syntax in BY_GDCM:
-        return _by_gdcm(to_bytes(dataset), syntax)
-    if syntax in BY_PYDICOM:
+        _compress_by_gdcm(dataset, syntax)
+    elif syntax in BY_PYDICOM:
         dataset.compress(syntax, encoding_plugin=BY_PYDICOM[syntax], generate_instance_uid=False, **_LOSSY.get(syntax, {}))
     elif syntax in (ENCAPSULATED, DEFLATED_FRAMES):
         size = len(dataset.PixelData) // int(dataset.get("NumberOfFrames", 1))
@@ -92,12 +92,13 @@ def _save(dataset: pydicom.Dataset) -> bytes:
     return data.replace(ENCAPSULATED.encode(), DEFLATED_FRAMES.encode() + b"\0", 1) if deflated_frames else data
 
 
-def _by_gdcm(data: bytes, syntax: str) -> bytes:
+def _compress_by_gdcm(dataset: pydicom.Dataset, syntax: str) -> None:
+    """Only the pixels are taken over: into the header GDCM writes a UID of its own, another in each process."""
     import gdcm
 
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "a.dcm"), Path(folder, "b.dcm")
-        source.write_bytes(data)
+        source.write_bytes(to_bytes(dataset))
         reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
         reader.SetFileName(str(source))
         assert reader.Read()
@@ -108,7 +109,12 @@ def _by_gdcm(data: bytes, syntax: str) -> bytes:
         writer.SetFile(reader.GetFile())
         writer.SetImage(change.GetOutput())
         assert writer.Write()
-        return target.read_bytes()
+        written = pydicom.dcmread(target)
+    dataset.PixelData = written.PixelData
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    for keyword in ("PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
+        if keyword in written:
+            setattr(dataset, keyword, written[keyword].value)
 
 
 def deflate(data: bytes) -> bytes:

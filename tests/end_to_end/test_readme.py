@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from medai.cli import main
+from medai.cohort.cohort import Cohort
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -103,6 +104,7 @@ def run(command: str) -> None:
     if words[0] == "medai":
         more = small(words[2:]) if words[1] in TRAINING else []
         words = [str(cohort_of("runs/first")) if word == "cohorts/NAME" else word for word in words]
+        words = [Cohort.open(cohort_of("runs/first")).cases()["case_id"][0] if word == "CASE" else word for word in words]
         assert main([*words[1:], *more]) == 0, command
     elif words[0] == "torchrun":
         several = [sys.executable, "-m", "torch.distributed.run", "--standalone", *words[1:], *small(words[3:])]

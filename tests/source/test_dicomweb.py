@@ -425,6 +425,7 @@ def test_a_server_that_ignores_the_query_is_refused(pacs: Pacs, tmp_path: Path) 
         ({"level": "study"}, "dataset.level is 'study'; allowed: series, instance"),
         ({"concurrency": 0}, "dataset.concurrency is 0; it must be at least 1"),
         ({"timeout_s": 0}, "dataset.timeout_s is 0; it must be above 0"),
+        ({"server": None}, "dataset.server is not set; give the address of the DICOMweb service, e.g. https://"),
         ({"server": "pacs.example"}, "dataset.server is not the address of a DICOMweb service, e.g. https://"),
         (
             {"server": "https://me:secret@pacs.example"},
