@@ -14,6 +14,7 @@ C = TypeVar("C")
 T = TypeVar("T")
 R = TypeVar("R")
 AHEAD = 2  # tasks in flight a worker
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 DIED = "a worker process died (memory full, or a crash in a decoder)"
 
 _work: Callable[[Any, Any], Any]
@@ -80,8 +81,18 @@ def _pool(workers: int, work: Callable[[C, T], R], context: C) -> "_Pool":
 
 
 class _Pool(ProcessPoolExecutor):
+    """Its processes have one thread each for linear algebra: several processes with several threads each get in each other's way."""
+
+    def __enter__(self) -> "_Pool":
+        self._before = {name: os.environ.get(name) for name in THREADS}
+        os.environ.update({name: os.environ.get(name, "1") for name in THREADS})  # read when a process loads the library
+        return self
+
     def __exit__(self, *error: object) -> None:
         self.shutdown(cancel_futures=True)
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
 
 
 def _in_flight(pool: "_Pool", tasks: Iterator[T], most: int) -> Generator[Any, None, list[T]]:
