@@ -16,7 +16,9 @@ PATH_KEYS = frozenset({"path", "labels", "candidate", "predictions", "output", "
 TEXT_KEYS = PATH_KEYS | {
     "name", "title", "intended_use", "uri", "url", "licence", "description", "meaning", "patient_pattern", "site_pattern",
 }  # fmt: skip
-OPEN_KEYS = frozenset({"thresholds", "columns", "hold_out", "series", "readers", "query"})  # mappings with keys of the user's own: Hydra wants them added, not changed
+OPEN_KEYS = frozenset(
+    {"thresholds", "columns", "hold_out", "series", "readers", "query"}
+)  # mappings with keys of the user's own: Hydra wants them added, not changed
 
 
 def to_override(argument: str, *, sweep: bool, parses: Callable[[str], bool]) -> str:

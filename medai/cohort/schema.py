@@ -48,7 +48,6 @@ _CASE: dict[str, Any] = {
     "offset": pl.Int64,
     "length": pl.Int64,
     "pixel_hash": pl.String,
-    "phash": pl.UInt64,  # perceptual, see medai.audit.phash
     "exclusion": pl.String,
     "source_key": pl.String,
 }

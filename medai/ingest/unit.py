@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 from jaxtyping import Shaped
 
-from medai.audit.phash import phash
 from medai.cohort.key import Keys
 from medai.cohort.schema import CASE_SCHEMA, shard_name
 from medai.cohort.write import write_table
@@ -173,7 +172,6 @@ def _case(context: UnitContext, outcome: CaseRecord | RefusedItem, position: int
         "dtype": pixels.dtype.name,
         "pixel_min": float(pixels.min()),
         "pixel_max": float(pixels.max()),
-        "phash": int(phash(pixels)),
         "pixel_hash": (keys.hash("pixels", hash_pixels(pixels)))[:32],
     }  # fmt: skip
     return row | _store(context.folder, pixels, position, shard, writer)

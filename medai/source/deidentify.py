@@ -49,7 +49,7 @@ def deidentify(
         MedaiError: nothing is there, or the target lies in the source.
     """
     folder = item_folder(str(source)).resolve()
-    if target.resolve().is_relative_to(folder):
+    if Path(source).is_dir() and target.resolve().is_relative_to(folder):
         raise MedaiError(f"{target} lies in {source}; name a folder outside it")
     items = list_items(str(source))
     scanned = scan_instances(items, folder, None, keys, workers)

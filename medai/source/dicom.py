@@ -238,8 +238,8 @@ def _instances(instances: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
     """A row a file, with the item that it is part of."""
     part = cases.select(case_item="item", item="items").explode("item").unique("item", keep="first", maintain_order=True)
     return instances.join(part, on="item", how="left", maintain_order="left").select(
-        "item", "case_item", "study_uid", "series_uid", "sop_instance_uid", "sop_class_uid", "transfer_syntax", "modality", "photometric", "burned_in",
-        "rows", "columns", "frames",
+        "item", "case_item", "study_uid", "series_uid", "sop_instance_uid", "sop_class_uid", "transfer_syntax", "modality", "photometric",
+        "burned_in", "rows", "columns", "frames",
     )  # fmt: skip
 
 

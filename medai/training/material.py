@@ -78,7 +78,7 @@ def gather(settings: TrainSettings, group: Group = ALONE, cohort: Cohort | None 
     cohort = cohort or ingest(build_source(settings.dataset), Path(settings.cohorts), workers=settings.workers, allow=settings.allow)
     if not cohort.labels:
         raise MedaiError(f"cohort {cohort.path} has no labels; name the table and its columns: dataset.labels=… dataset.targets=[…]")
-    check_audited(cohort.meta, [*settings.allow, *cohort.meta["allow"]])
+    check_audited(cohort.meta, settings.allow)
     plan = _plan(settings, cohort)
     view = ensure_view(cohort, plan.resize, settings.workers)
     training = settings.training
