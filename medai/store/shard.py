@@ -16,6 +16,7 @@ from jaxtyping import Shaped
 
 from medai.cohort.schema import CASES, shard_name
 from medai.core.error import MedaiError
+from medai.store.blosc import own_settings
 
 MAGIC = b"MDR1"
 HEADER = struct.Struct("<4s4s3IQ8s4x")
@@ -33,7 +34,8 @@ def pack(pixels: Shaped[np.ndarray, "C H W"]) -> bytes:
 
     plain = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("<"), copy=False))
     how: dict[str, Any] = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE], "nthreads": 1}
-    payload: bytes = blosc2.compress2(plain.tobytes(), typesize=plain.itemsize, blocksize=BLOCK_BYTES, **how)
+    with own_settings():
+        payload: bytes = blosc2.compress2(plain.tobytes(), typesize=plain.itemsize, blocksize=BLOCK_BYTES, **how)
     dtype = plain.dtype.str.encode()
     bare = HEADER.pack(MAGIC, dtype, *plain.shape, len(payload), b"\0" * 8)
     return HEADER.pack(MAGIC, dtype, *plain.shape, len(payload), _checksum(bare, payload)) + payload
