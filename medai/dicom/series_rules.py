@@ -52,7 +52,7 @@ class SeriesRules:
         for name in ("modalities", "include", "exclude", "image_type", "not_image_type"):
             value = getattr(self, name)
             if isinstance(value, str) or not all(isinstance(part, str) for part in value):
-                raise MedaiError(f"rules.{name} is {value!r}; expected a list of texts")
+                raise MedaiError(f"dataset.series.{name} is {value!r}; expected a list of texts")
             object.__setattr__(self, name, tuple(value))
         for name in ("modalities", "image_type", "not_image_type"):
             object.__setattr__(self, name, tuple(part.upper() for part in getattr(self, name)))
@@ -63,7 +63,7 @@ class SeriesRules:
             object.__setattr__(self, name, _limits(name, getattr(self, name)))
         for name, allowed in (("volumes", VOLUMES), ("frames", FRAMES), ("choose", CHOICES), ("mosaics", MOSAICS)):
             if getattr(self, name) not in allowed:
-                raise MedaiError(f"rules.{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
+                raise MedaiError(f"dataset.series.{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "SeriesRules":
@@ -79,7 +79,7 @@ class SeriesRules:
         known = [entry.name for entry in fields(cls)]
         for key in values:
             if key not in known:
-                raise MedaiError(f"rules.{key} is unknown; there are: {', '.join(known)}")
+                raise MedaiError(f"dataset.series.{key} is unknown; there are: {', '.join(known)}")
         return cls(**{key: getattr(cls, key) if value is None else value for key, value in values.items()})
 
 
@@ -87,14 +87,14 @@ def _check_pattern(name: str, pattern: str) -> None:
     try:
         re.compile(pattern)
     except (re.error, TypeError) as error:
-        raise MedaiError(f"rules.{name} {pattern!r} is no regular expression: {error}") from None
+        raise MedaiError(f"dataset.series.{name} {pattern!r} is no regular expression: {error}") from None
 
 
 def _limits(name: str, value: Any) -> tuple[float | None, float | None]:
     try:
         lowest, highest = (None if part is None else float(part) for part in value)
     except (TypeError, ValueError):
-        raise MedaiError(f"rules.{name} is {value!r}; expected two numbers, [least, greatest], or null for no limit") from None
+        raise MedaiError(f"dataset.series.{name} is {value!r}; expected two numbers, [least, greatest], or null for no limit") from None
     if lowest is not None and highest is not None and lowest > highest:
-        raise MedaiError(f"rules.{name} is [{lowest:g}, {highest:g}]; expected the least first")
+        raise MedaiError(f"dataset.series.{name} is [{lowest:g}, {highest:g}]; expected the least first")
     return lowest, highest

@@ -52,7 +52,7 @@ def group_instances(instances: pl.DataFrame, rules: SeriesRules, tilt: str = "qu
         >>> group_instances(instances, SeriesRules.of({"modalities": ["CT"]})).refused["code"].value_counts()
     """
     if tilt not in TILTS:
-        raise MedaiError(f"tilt is {tilt!r}; allowed: {', '.join(TILTS)}")
+        raise MedaiError(f"dataset.tilt is {tilt!r}; allowed: {', '.join(TILTS)}")
     table = routed(instances.sort("item"), rules, frames if frames is not None else FRAME_SCHEMA.to_frame())
     slices, repeated = distinct(table.filter(pl.col("route") == "slice"))
     placed, single, unplaced = with_place(slices, rules)

@@ -67,6 +67,8 @@ def ingest(
     if not re.fullmatch(r"[^\W_][\w.+-]*", source.name):
         raise MedaiError(f"dataset.name is {source.name!r}; it names a folder: letters, digits, '.', '-' and '_', a letter or digit first")
     SplitSettings.from_dict(source.split)  # a wrong setting is told before the work, not after
+    if keep not in (None, AUTO):
+        Cohort.open(Path(keep))  # told before the work, too
     keys, run = Keys.of(source.public), runner(executor or ExecutorSettings())
     scan = source.scan(ScanContext(Path(cohorts) / f".{source.name}.scan", keys, workers, run))
     target = Path(cohorts) / f"{source.name}-{_identity(scan, keys)[:8]}"

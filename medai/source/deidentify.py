@@ -48,6 +48,8 @@ def deidentify(
     Raises:
         MedaiError: nothing is there, or the target lies in the source.
     """
+    if not Path(source).exists():
+        raise MedaiError(f"{source} does not exist; give a folder, a zip archive or a DICOMDIR")
     folder = item_folder(str(source)).resolve()
     if Path(source).is_dir() and target.resolve().is_relative_to(folder):
         raise MedaiError(f"{target} lies in {source}; name a folder outside it")

@@ -368,13 +368,13 @@ def test_one_volume_is_chosen_in_each_study() -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ({"modality": ["CT"]}, "rules.modality is unknown; there are: modalities, include"),
-        ({"include": "T1"}, "rules.include is 'T1'; expected a list of texts"),
-        ({"include": ["("]}, "rules.include '(' is no regular expression"),
+        ({"modality": ["CT"]}, "dataset.series.modality is unknown; there are: modalities, include"),
+        ({"include": "T1"}, "dataset.series.include is 'T1'; expected a list of texts"),
+        ({"include": ["("]}, "dataset.series.include '(' is no regular expression"),
         ({"thickness_mm": [3, 1]}, "expected the least first"),
         ({"slices": 5}, "expected two numbers"),
-        ({"volumes": "sometimes"}, "rules.volumes is 'sometimes'; allowed: auto, never, always"),
-        ({"choose": "best"}, "rules.choose is 'best'"),
+        ({"volumes": "sometimes"}, "dataset.series.volumes is 'sometimes'; allowed: auto, never, always"),
+        ({"choose": "best"}, "dataset.series.choose is 'best'"),
     ],
 )
 def test_wrong_rules_are_refused_by_name(rules: dict[str, Any], message: str) -> None:
