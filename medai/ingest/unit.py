@@ -96,7 +96,7 @@ def refused_part(folder: Path, number: int) -> Path:
 
 
 def _journal(folder: Path, number: int) -> Path:
-    """Which item is being read: what is known of a unit when its process dies."""
+    """Which item is being read, by its position, since its name may name a patient: what is known when the process dies."""
     return folder / WORK / "parts" / f"{number:05d}.reading"
 
 
@@ -109,10 +109,11 @@ def forget_journals(folder: Path) -> None:
 def mend_unit(folder: Path, unit: Unit) -> Unit | None:
     """The unit without the item that ended its process; None if it died before it read one."""
     try:
-        item = _journal(folder, unit.number).read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
+        position = int(_journal(folder, unit.number).read_text())
+    except (FileNotFoundError, ValueError):
         return None
-    return None if item in unit.deadly or not item else replace(unit, deadly=(*unit.deadly, item))
+    item = unit.rows["item"][position - unit.first]
+    return None if item in unit.deadly else replace(unit, deadly=(*unit.deadly, item))
 
 
 def ingest_unit(context: UnitContext, unit: Unit) -> int:
@@ -149,8 +150,9 @@ def _outcomes(context: UnitContext, unit: Unit, place: dict[str, tuple[int, int]
     with open(journal, "wb", buffering=0) as stream, Watchdog() as watchdog:
         for item in rows["item"]:
             stream.truncate(0)
-            os.pwrite(stream.fileno(), item.encode("utf-8", errors="surrogateescape"), 0)
-            watchdog.allow(SECONDS_PER_FILE * (1 + place[item][1]))
+            position, count = place[item]
+            os.pwrite(stream.fileno(), str(position).encode(), 0)
+            watchdog.allow(SECONDS_PER_FILE * (1 + count))
             yield next(outcomes)
     journal.unlink()
 

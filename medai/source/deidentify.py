@@ -46,13 +46,14 @@ def deidentify(
         Files found and written, and the number refused by reason code.
 
     Raises:
-        MedaiError: nothing is there, or the target lies in the source.
+        MedaiError: nothing is there, or one of both lies in the other.
     """
     if not Path(source).exists():
         raise MedaiError(f"{source} does not exist; give a folder, a zip archive or a DICOMDIR")
     folder = item_folder(str(source)).resolve()
-    if Path(source).is_dir() and target.resolve().is_relative_to(folder):
-        raise MedaiError(f"{target} lies in {source}; name a folder outside it")
+    place, copies = Path(source).resolve(), Path(target).resolve()
+    if copies.is_relative_to(place) or place.is_relative_to(copies):
+        raise MedaiError(f"{source} and {target} lie one in the other; name a target outside")
     items = list_items(str(source))
     scanned = scan_instances(items, folder, None, keys, workers)
     instance = pl.struct("study_uid", "series_uid", "sop_instance_uid")

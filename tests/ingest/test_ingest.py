@@ -12,6 +12,7 @@ from PIL import Image
 
 import medai.ingest.ingest
 import medai.ingest.unit
+import medai.source.dicom
 from medai.cohort.cohort import Cohort
 from medai.core.error import MedaiError
 from medai.dicom.read import read_dicom
@@ -86,16 +87,24 @@ def test_a_hospital_s_cohort_holds_no_original_identifier(hospital: Path, tmp_pa
     assert cases["case_id"].str.len_chars().unique().to_list() == [32]
 
 
+@pytest.mark.parametrize("where", ["while reading", "at the end"])
 def test_the_unfinished_cohort_holds_no_original_identifier_either(
-    hospital: Path, tmp_path: Path, tree: Reader, monkeypatch: pytest.MonkeyPatch
+    hospital: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    def stop(*arguments: Any) -> None:
+    def stop(*arguments: Any, **keywords: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(medai.ingest.ingest, "finish", stop)
+    if where == "at the end":
+        monkeypatch.setattr(medai.ingest.ingest, "finish", stop)
+    else:
+        monkeypatch.setattr(medai.source.dicom, "read_frames", stop)
     with pytest.raises(KeyboardInterrupt):
         ingest(_hospital(hospital), tmp_path / "cohorts")
     (unfinished,) = (tmp_path / "cohorts").glob("*.ingesting")
+    files = [path for path in (tmp_path / "cohorts").rglob("*") if path.is_file()]
+    assert any(path.suffix == (".reading" if where == "while reading" else ".parquet") for path in files)
+    told = re.compile(rb"MRN|Secretname|1\.2\.826\.7|Confidential|20210315")
+    assert not [path for path in files if told.search(path.read_bytes()) or told.search(str(path.relative_to(tmp_path)).encode())]
     for path in unfinished.rglob("*.parquet"):
         text = str(pl.read_parquet(path).rows())
         assert not re.search("MRN|Secretname|1\\.2\\.826\\.7|Confidential|datetime.date\\(2021, 3, 15", text), path

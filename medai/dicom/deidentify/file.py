@@ -1,9 +1,6 @@
-"""De-identified DICOM files: one file from its bytes, or a folder of them."""
+"""De-identified DICOM files, each from its bytes."""
 
 import io
-import os
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +13,7 @@ from medai.dicom.deidentify.clean import deidentify_dataset, stamp
 from medai.dicom.deidentify.pixel import blacken, clear_embedded_overlay, cut_trailing_bytes
 from medai.dicom.deidentify.profile import Profile
 from medai.dicom.deidentify.pseudonym import Pseudonyms
-from medai.dicom.parse import parse, quiet, read_bytes
+from medai.dicom.parse import parse, quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -45,26 +42,6 @@ class DeidentifiedFile:
 
     data: bytes
     path: str
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What became of a folder.
-
-    Attributes:
-        found: Files that were looked at.
-        written: Files that were written.
-        refused: Keyed name of the file and reason code, for each that was not.
-    """
-
-    found: int
-    written: int
-    refused: tuple[tuple[str, str], ...]
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Number of refused files by reason code."""
-        return dict(sorted(Counter(code for _, code in self.refused).items()))
 
 
 def deidentify_file(data: bytes, keys: Pseudonyms, profile: Profile | None = None, burned_in: BurnedIn | None = None) -> DeidentifiedFile:
@@ -122,42 +99,6 @@ def judge_dataset(dataset: "Dataset", policy: BurnedIn) -> Crop | None:
         rows=rows,
         columns=columns,
     )
-
-
-def deidentify_files(
-    source: Path, target: Path, keys: Pseudonyms, profile: Profile | None = None, burned_in: BurnedIn | None = None
-) -> Summary:
-    """De-identify every file of a folder into another one.
-
-    A second run writes the same bytes under the same names. Nothing in the target, its names included, tells what the source
-    was called.
-
-    Raises:
-        MedaiError: the source is no folder, one folder lies in the other, or `keys` has no secret.
-    """
-    source, target = Path(source).resolve(), Path(target).resolve()
-    if not source.is_dir():
-        raise MedaiError(f"{source} is not a folder")
-    if source == target or source in target.parents or target in source.parents:
-        raise MedaiError("source and target lie one in the other; name a target elsewhere")
-    if keys.public:
-        raise MedaiError("de-identification needs the site's key; a public data set has none")
-    target.mkdir(parents=True, exist_ok=True)
-    refused: list[tuple[str, str]] = []
-    written: set[str] = set()
-    found = 0
-    for path in _files(source):
-        found += 1
-        item = path.relative_to(source).as_posix()
-        try:
-            file = deidentify_file(read_bytes(path), keys, profile, burned_in)
-            if file.path in written:
-                raise Refusal("duplicate-instance", "the same SOP instance as another file")
-            write_file(target, file)
-            written.add(file.path)
-        except Refusal as refusal:
-            refused.append((str(keys.name("item", item)), refusal.code))
-    return Summary(found, len(written), tuple(refused))
 
 
 def write_file(target: Path, file: DeidentifiedFile) -> Path:
@@ -236,12 +177,6 @@ def _path(original: "Dataset", keys: Pseudonyms) -> str:
         keys.name("instance", _text(original, "SOPInstanceUID")),
     ]
     return "/".join(str(part) for part in parts) + ".dcm"
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (Path(parent) / name for name in sorted(names))
 
 
 def _text(dataset: "Dataset", keyword: str) -> str | None:

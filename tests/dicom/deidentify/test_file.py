@@ -14,9 +14,11 @@ from medai.cohort.key import Keys
 from medai.core.error import MedaiError, Refusal
 from medai.dicom.deidentify.burned_in import BurnedIn
 from medai.dicom.deidentify.clean import deidentify_dataset
-from medai.dicom.deidentify.file import deidentify_file, deidentify_files
+from medai.dicom.deidentify.file import deidentify_file
+from medai.dicom.deidentify.profile import Profile
 from medai.dicom.parse import parse
 from medai.dicom.write import Encoding, encode_image
+from medai.source.deidentify import deidentify
 
 KEYS = Keys(b"s" * 32)
 POLICY = BurnedIn.of([{"allow": True}, {"allow": True, "burned_in": "YES"}])
@@ -142,8 +144,10 @@ def test_without_a_key_nothing_is_de_identified() -> None:
 
 
 def test_source_and_target_are_kept_apart(tmp_path: Path) -> None:
-    with pytest.raises(MedaiError, match="one in the other"):
-        deidentify_files(tmp_path, tmp_path / "out", KEYS)
+    (tmp_path / "in").mkdir()
+    for source, target in ((tmp_path, tmp_path / "out"), (tmp_path / "in", tmp_path), (tmp_path, tmp_path)):
+        with pytest.raises(MedaiError, match="one in the other"):
+            deidentify(source, target, KEYS, Profile(), BurnedIn(), 0)
 
 
 def test_a_folder_reconciles(tmp_path: Path) -> None:
@@ -152,8 +156,8 @@ def test_a_folder_reconciles(tmp_path: Path) -> None:
     (source / "a.dcm").write_bytes(image())
     (source / "copy.dcm").write_bytes(image())
     (source / "notes.txt").write_text("not DICOM")
-    summary = deidentify_files(source, tmp_path / "out", KEYS)
-    assert (summary.found, summary.written, summary.reasons) == (3, 1, {"duplicate-instance": 1, "not-dicom": 1})
+    summary = deidentify(source, tmp_path / "out", KEYS, Profile(), BurnedIn(), 0)
+    assert summary == (3, 1, {"duplicate-instance": 1, "not-dicom": 1})
     assert "notes" not in str(summary)
 
 
