@@ -23,17 +23,14 @@ def audit(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     chosen = parser.parse_args(arguments)
     from medai.audit.audit import audit_cohort, default_folder
-    from medai.audit.finding import SEVERITIES
-    from medai.audit.page import write_audit
+    from medai.audit.page import told, write_audit
     from medai.cohort.cohort import Cohort
 
     opened = Cohort.open(chosen.cohort)
     found = audit_cohort(opened, test_labels=chosen.test_labels, near=chosen.near, workers=chosen.workers)
     created = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     page = write_audit(found, chosen.output or default_folder(opened), images=chosen.images, created=created)
-    for severity in SEVERITIES:
-        for finding in found.of(severity):
-            print(f"{severity:<8} {finding.title}")
+    print("\n".join(told(found.findings)))
     print(f"\naudit        {page}")
     return 2 if found.errors else 0
 

@@ -87,7 +87,7 @@ def _definition(source: Source, scan: Scan, keys: Keys, cases: pl.DataFrame) -> 
     largest = (cases if development.is_empty() else development).select(pl.col("shape").list.first().max()).item()
     return {
         "name": source.name,
-        "unit": "image",
+        "unit": _unit(cases),
         "labels": [label.to_dict() for label in scan.labels],
         "description": source.description,
         "source": {"kind": type(source).__name__, "labels": scan.label_source, "digest": keys.hash("digest", scan.digest)},
@@ -99,6 +99,11 @@ def _definition(source: Source, scan: Scan, keys: Keys, cases: pl.DataFrame) -> 
         "pipeline_version": PIPELINE_VERSION,
         "medai_version": medai.__version__,
     }
+
+
+def _unit(cases: pl.DataFrame) -> str:
+    volumes = cases["volume"].is_not_null()
+    return "volume" if volumes.all() else "image or volume" if volumes.any() else "image"
 
 
 def _instances(found: pl.DataFrame, cases: pl.DataFrame, quarantine: pl.DataFrame, keys: Keys) -> pl.DataFrame:

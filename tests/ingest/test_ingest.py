@@ -414,7 +414,9 @@ def test_volumes_go_into_the_cohort_and_a_view_refuses_them(tmp_path: Path) -> N
             write_image(files / f"{study}-{4 - number}", pixels, encoding=Encoding(attributes=attributes))
     (tmp_path / "t.csv").write_text("patient,sick\n" + "\n".join(f"P{study},{study % 2}" for study in range(8)))
     cohort = ingest(DicomSource("v", str(files), str(tmp_path / "t.csv"), ["sick"], key="patient"), tmp_path / "cohorts")
-    assert cohort.counts["cases"] == 8 and cohort.counts["files"] == {"found": 40, "in_cases": 40, "in_no_case": 0}
+    assert (
+        cohort.unit == "volume" and cohort.counts["cases"] == 8 and cohort.counts["files"] == {"found": 40, "in_cases": 40, "in_no_case": 0}
+    )
     case = cohort.cases().row(0, named=True)
     pixels = VolumePixels(cohort.path).read(case["volume"])
     assert pixels.shape == (1, 5, 7, 9) and np.diff(pixels[0, :, 0, 0].astype(int)).tolist() == [1] * 4
