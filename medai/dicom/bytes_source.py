@@ -8,7 +8,7 @@ from medai.core.error import Refusal
 
 LARGEST_PREFIX = 2**26
 """What a stream (a member of an archive, a deflated data set) may give for its header (64 MiB)."""
-MOST_READS = 600_000  # of a full parser in one header: a few seconds
+MOST_READS = 400_000  # of a full parser in one header: a few seconds
 _CHUNK = 2**16
 
 

@@ -2,7 +2,7 @@
 
 The order is by measured speed among the decoders that give exactly the reference's values (`benchmarks/decode.py` measures,
 tests/dicom/test_decoder.py proves). A decoder that may end the process on a damaged stream comes first only where the caller can
-lose the process (`fast`); otherwise it comes last, for the syntaxes that nothing else reads.
+lose the process (`fast`); otherwise it comes last, for the syntaxes that nothing else reads, and works in a process apart.
 """
 
 import zlib
@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 
 from medai.core.error import Refusal
 from medai.dicom import gdcm_codec
+from medai.dicom.apart import decode_apart
 from medai.dicom.codestream import refuse_other_size
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def decode(frame: bytes, layout: Layout, fast: bool = False) -> tuple[Shaped[np.
         raise _unsupported(syntax, "no decoder for it is installed")
     try:
         refuse_other_size(frame, layout)
-        return decode_with(names[0], frame, layout)
+        risky = names[0] in _MAY_CRASH or layout.syntax == gdcm_codec.EXTENDED
+        return decode_apart(names[0], frame, layout) if risky and not fast else decode_with(names[0], frame, layout)
     except (Refusal, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # decoders of several projects: a damaged stream may raise anything, and Rust's panic is no Exception

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAXIMUM_BYTES = 2**28
 """What a deflated file may inflate to (256 MiB)."""
 
-MAXIMUM_READS = 600_000
+MAXIMUM_READS = 400_000
 """Pieces that the parser may take from one file, one or two an element: they take seconds. An enhanced MR image with groups of
 undefined length takes 280 a frame."""
 

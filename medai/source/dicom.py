@@ -1,6 +1,5 @@
 """DICOM files and a label table."""
 
-import multiprocessing
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -139,14 +138,12 @@ class DicomSource:
                 yield RefusedItem(row["item"], refusal.code, refusal.message.replace(f"{folder}{os.sep}", ""))
 
     def _read(self, row: Mapping[str, Any], folder: Path) -> CaseRecord:
-        fast = multiprocessing.parent_process() is not None  # a process that a decoder ends is replaced
-        reader, opener = partial(read_frames, fast=fast), partial(_open, folder)
-        affine = None
+        opener, affine = partial(_open, folder), None
         if row["kind"] == "volume":
-            volume = read_volume(row["items"], row["frames"], opener, self.tilt, reader)
+            volume = read_volume(row["items"], row["frames"], opener, self.tilt, read_frames)
             pixels, attributes, affine = volume.pixels, volume.attributes | {"PixelSpacing": None}, volume.affine
         else:
-            frames, header = reader(opener(row["items"][0]), row["frames"])
+            frames, header = read_frames(opener(row["items"][0]), row["frames"])
             with quiet():
                 pixels, attributes = frames[0], read_attributes(header)
         if row["hide"] is not None:

@@ -25,6 +25,7 @@ from medai.source.images import ImagesSource
 from medai.source.npz import NpzSource
 from medai.store.shard import NativePixels
 from medai.store.volume import VolumePixels
+from tests.dicom.mutate import mutation
 
 Reader = Callable[[Path], dict[str, bytes]]
 
@@ -38,6 +39,13 @@ def _hospital(folder: Path, **settings: Any) -> DicomSource:
         "site_attribute": "InstitutionName",
     }
     return DicomSource("hospital", str(folder / "files"), **(more | settings))
+
+
+def _listed(folder: Path) -> DicomSource:
+    """The same with a table that names every file."""
+    names = sorted(path.name for path in (folder / "files").iterdir())
+    (folder / "files.csv").write_text("file,sick\n" + "\n".join(f"{name},{place % 2}" for place, name in enumerate(names)) + "\n")
+    return _hospital(folder, labels=str(folder / "files.csv"), key="file", burned_in=[{"allow": True}])
 
 
 @pytest.fixture
@@ -426,3 +434,12 @@ def test_volumes_go_into_the_cohort_and_a_view_refuses_them(tmp_path: Path) -> N
     cohort.check()
     with pytest.raises(MedaiError, match="holds 8 volumes"):
         ensure_view(cohort, ResizePlan(8, 8, 1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_ends_its_decoder_is_refused_whatever_the_number_of_workers(
+    hospital: Path, tmp_path: Path, small_units: None, workers: int
+) -> None:
+    (hospital / "files" / "hostile").write_bytes(mutation(755, 20261124)[1])
+    cohort = ingest(_listed(hospital), tmp_path / "c", workers=workers)
+    assert cohort.counts["quarantine"]["decode-failed"] == 1 and cohort.counts["cases"] == 59
