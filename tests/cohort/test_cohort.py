@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from medai.cohort.cohort import Cohort
+from medai.cohort.schema import SCHEMA_VERSION
 from medai.core.error import MedaiError
 from medai.ingest.ingest import ingest
 from medai.source.npz import NpzSource
@@ -124,10 +125,10 @@ def test_a_newer_major_schema_is_refused_by_name_and_a_newer_minor_is_read(tmp_p
     cohort = _cohort(tmp_path)
     path = cohort.path / "cohort.json"
     text = path.read_text()
-    path.write_text(text.replace('"schema_version": "1.0"', '"schema_version": "1.7"'))
+    path.write_text(text.replace(f'"schema_version": "{SCHEMA_VERSION}"', '"schema_version": "1.7"'))
     assert Cohort.open(cohort.path).name == "set"
-    path.write_text(text.replace('"schema_version": "1.0"', '"schema_version": "2.0"'))
-    with pytest.raises(MedaiError, match=r"is a cohort of schema 2.0; this medai reads up to 1.0: update medai"):
+    path.write_text(text.replace(f'"schema_version": "{SCHEMA_VERSION}"', '"schema_version": "2.0"'))
+    with pytest.raises(MedaiError, match=rf"is a cohort of schema 2.0; this medai reads up to {SCHEMA_VERSION}: update medai"):
         Cohort.open(cohort.path)
 
 
