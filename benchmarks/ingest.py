@@ -32,9 +32,9 @@ SIZE = 1024
 SYNTAXES = {"JPEG 2000 lossless": "jpeg-2000", "uncompressed": "explicit"}
 INGEST = """
 import sys, time
-from medai.ingest.ingest import ingest
-from medai.source.dicom import DicomSource
-if __name__ == "__main__":
+if __name__ == "__main__":  # as in the command: the processes that it starts import what they need, not what it has
+    from medai.ingest.ingest import ingest
+    from medai.source.dicom import DicomSource
     files, table, cohorts, workers = sys.argv[1:]
     start = time.perf_counter()
     cohort = ingest(DicomSource("bench", files, table, ["sick"], key="patient", public=True), cohorts, workers=int(workers))
@@ -154,8 +154,8 @@ def main() -> None:
     from medai.core.environment import commit, hardware, versions
     from medai.core.file import write_json
 
-    measured = rates(8, 128) if chosen.quick else rates(300, SIZE)
-    kept = memory((50, 100), 32) if chosen.quick else memory((2_000, 20_000), 64)
+    measured = rates(8, 128) if chosen.quick else rates(480, SIZE)
+    kept = memory((50, 100), 32) if chosen.quick else memory((2_000, 20_000), 128)
     record = {"rates": measured, "memory": kept, "commit": commit(), "versions": versions(), "hardware": hardware()}
     if chosen.quick:
         print(json.dumps(record)[:200])

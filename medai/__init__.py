@@ -9,6 +9,7 @@ The Python API under the command line::
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from medai.training.train import train as train
 
 __version__ = "0.1.0"
+
+# Polars' allocator otherwise keeps what is freed for ten seconds, and memory grows by that. It is read when Polars is loaded.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 
 _EXPORTS = {
     "Cohort": "medai.cohort.cohort",

@@ -115,7 +115,8 @@ def audited_cases(cohort: Cohort, test_labels: bool) -> tuple[pl.DataFrame, pl.D
     cases = pl.concat([development, test], how="diagonal_relaxed")
     path, instances = cohort.path / INSTANCES, None
     if path.is_file():
-        files = pl.read_parquet(path)
+        wanted = ["case_id", "instance_id", "photometric_interpretation"]
+        files = pl.read_parquet(path, columns=[name for name in wanted if name in pl.read_parquet_schema(path)])
         if "photometric_interpretation" in files.columns:
             of_case = files.filter(pl.col("case_id").is_not_null()).unique("case_id", keep="first", maintain_order=True)
             of_case = of_case.select("case_id", photometric="photometric_interpretation")

@@ -7,12 +7,15 @@ import polars as pl
 from medai.core.error import MedaiError
 
 SCHEMA_VERSION = "1.1"
-PIPELINE_VERSION = 2  # raised when ingest computes other values, so that an old cohort is not taken for a new one
+PIPELINE_VERSION = 3  # raised when ingest computes other values, so that an old cohort is not taken for a new one
 
 RECORD = "cohort.json"
 CASES = "cases.parquet"
 DEVELOPMENT_LABELS = "labels/development.parquet"
 TEST_LABELS = "labels/test.parquet"
+SEALED_LABELS = "labels/test.parquet.sealed"  # in its place where the test set is sealed
+SEAL_FOLDER = "seal"
+SEAL = f"{SEAL_FOLDER}/seal.json"
 SPLIT = "splits/default.parquet"
 INSTANCES = "instances.parquet"
 STACKS = "stacks.parquet"

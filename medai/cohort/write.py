@@ -41,8 +41,16 @@ def content_hash(record: Mapping[str, Any], keys: Keys) -> str:
     return keys.hash("cohort", hash_text(canonical_json(content)))
 
 
-def write_record(folder: Path, record: Mapping[str, Any], keys: Keys) -> None:
-    """Hash every part in `folder` and write the record; with it the cohort is complete."""
-    parts = {name: hash_part(folder / name, keys) for name in part_files(folder)}
+def write_record(folder: Path, record: Mapping[str, Any], keys: Keys, known: Mapping[str, str] | None = None) -> None:
+    """Hash every part in `folder` and write the record; with it the cohort is complete.
+
+    Args:
+        folder: The cohort's.
+        record: All but the hashes.
+        keys: How hashes enter it.
+        known: Hashes of parts, by their relative names, that were taken while they were written.
+    """
+    known = known or {}
+    parts = {name: known.get(name) or hash_part(folder / name, keys) for name in part_files(folder)}
     whole = {"schema_version": SCHEMA_VERSION} | dict(record) | {"key_identity": keys.identity, "parts": parts}
     write_json(folder / RECORD, {"schema_version": SCHEMA_VERSION, "hash": content_hash(whole, keys)} | whole)

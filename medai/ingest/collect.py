@@ -38,7 +38,8 @@ def collect(scan: Scan, units: Sequence[Unit], folder: Path, keys: Keys, setting
         settings: Whether the source's own splits count.
     """
     parts = pl.concat([PART_SCHEMA.to_frame(), *(pl.read_parquet(cases_part(folder, unit.number)) for unit in units)])
-    refused = pl.concat([REFUSED_PART_SCHEMA.to_frame(), *(pl.read_parquet(refused_part(folder, unit.number)) for unit in units)])
+    told = [part for part in (refused_part(folder, unit.number) for unit in units) if part.exists()]
+    refused = pl.concat([REFUSED_PART_SCHEMA.to_frame(), *(pl.read_parquet(part) for part in told)])
     cases = _join(parts.sort("position"), _known(scan, keys))
     quarantine = [
         scan.refused.select(keys.names("item", scan.refused["item"]).alias("source_key"), "code", "message"),

@@ -25,14 +25,16 @@ from medai.cohort.schema import (
     STACK_SCHEMA,
     STACKS,
     TEST_LABELS,
+    shard_name,
 )
 from medai.cohort.split import KEPT_MOVED, SplitSettings, split_cases
 from medai.cohort.write import write_record, write_table
 from medai.core.error import MedaiError
 from medai.core.label import Label
 from medai.ingest.collect import Collected
-from medai.ingest.unit import WORK
+from medai.ingest.unit import FILE_HASH, WORK
 from medai.source.base import Scan, Source
+from medai.store.volume import volume_name
 
 
 def finish(
@@ -79,7 +81,7 @@ def finish(
     agreed = _agreements(collected.cases.filter(development), scan.labels)
     said = [describe(name, found) for name, found in agreed.items()]
     made = {"counts": counts, "notes": notes(counts, leaks) + said, "split": method, "agreement": agreed} | leaks
-    write_record(folder, _definition(source, scan, keys, cases) | made, keys)
+    write_record(folder, _definition(source, scan, keys, cases) | made, keys, _pixel_files(collected.cases))
 
 
 def _definition(source: Source, scan: Scan, keys: Keys, cases: pl.DataFrame) -> dict[str, Any]:
@@ -99,6 +101,14 @@ def _definition(source: Source, scan: Scan, keys: Keys, cases: pl.DataFrame) -> 
         "pipeline_version": PIPELINE_VERSION,
         "medai_version": medai.__version__,
     }
+
+
+def _pixel_files(cases: pl.DataFrame) -> dict[str, str]:
+    """The hashes of the shards and volumes, which the units took as they wrote them."""
+    shards = cases.filter(pl.col("shard").is_not_null()).unique("shard").select("shard", FILE_HASH)
+    volumes = cases.filter(pl.col("volume").is_not_null()).select("volume", FILE_HASH)
+    named = [(shard_name(number), found) for number, found in shards.iter_rows()]
+    return dict(named + [(volume_name(name), found) for name, found in volumes.iter_rows()])
 
 
 def _unit(cases: pl.DataFrame) -> str:

@@ -75,7 +75,13 @@ def ingest(
     if not (target / RECORD).exists():
         with locked(target.with_name(f".{target.name}.lock")):
             if not (target / RECORD).exists():  # another process may have filled it meanwhile
-                _fill(source, scan, keys, target, allow, run, workers, keep)
+                unfinished = target.with_name(target.name + UNFINISHED)
+                if not (unfinished / RECORD).exists():
+                    _fill(source, scan, keys, target, unfinished, allow, run, workers, keep)
+                del scan  # a row a file, for which there is better use by now
+                _audit(unfinished, workers, allow)
+                publish(unfinished, target)
+                _tell(Cohort.open(target))
     check_kept(Cohort.open(target), keep)
     return _allowed(Cohort.open(target), allow)
 
@@ -84,17 +90,14 @@ def _identity(scan: Scan, keys: Keys) -> str:
     return keys.hash("digest", hash_text(canonical_json([scan.digest, PIPELINE_VERSION, CASES_PER_UNIT, BYTES_PER_UNIT])))
 
 
-def _fill(source: Source, scan: Scan, keys: Keys, target: Path, allow: Sequence[str], run: Run, workers: int, keep: str | None) -> None:
-    folder = target.with_name(target.name + UNFINISHED)
-    if not (folder / RECORD).exists():
-        units = _read(source, scan, keys, folder, run, workers)
-        collected = collect(scan, units, folder, keys, SplitSettings.from_dict(source.split))
-        if collected.cases.is_empty():
-            raise _no_case(source, collected.quarantine)
-        finish(source, scan, collected, folder, keys, allow, earlier_cohort(source, target, keys, collected.cases, keep))
-    _audit(folder, workers, allow)
-    publish(folder, target)
-    _tell(Cohort.open(target))
+def _fill(
+    source: Source, scan: Scan, keys: Keys, target: Path, folder: Path, allow: Sequence[str], run: Run, workers: int, keep: str | None
+) -> None:
+    units = _read(source, scan, keys, folder, run, workers)
+    collected = collect(scan, units, folder, keys, SplitSettings.from_dict(source.split))
+    if collected.cases.is_empty():
+        raise _no_case(source, collected.quarantine)
+    finish(source, scan, collected, folder, keys, allow, earlier_cohort(source, target, keys, collected.cases, keep))
 
 
 def _audit(folder: Path, workers: int, allow: Sequence[str]) -> None:

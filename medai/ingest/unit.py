@@ -14,7 +14,7 @@ from jaxtyping import Shaped
 
 from medai.cohort.key import Keys
 from medai.cohort.schema import CASE_SCHEMA, shard_name
-from medai.cohort.write import write_table
+from medai.cohort.write import hash_part, write_table
 from medai.core.error import Refusal
 from medai.core.file import atomic_file
 from medai.core.watchdog import Watchdog
@@ -25,13 +25,16 @@ from medai.store.volume import volume_name, write_volume
 
 CASES_PER_UNIT = 256
 BYTES_PER_UNIT = 256 * 2**20
-UNITS, FEWEST_CASES, FEWEST_BYTES = 32, 16, 8 * 2**20  # of a small data set: so many units, of at least so much each
+UNITS, FEWEST_CASES, FEWEST_BYTES = 32, 8, 8 * 2**20  # of a small data set: so many units, of at least so much each
 WORK = ".work"  # inside the unfinished cohort; gone from the finished one
 
 SECONDS_PER_FILE = float(os.environ.get("MEDAI_SECONDS_PER_FILE", "10"))  # that a process may take, before it is taken for hung
 
 LATER = ("ordinal", "partition", "exclusion")  # what only the whole cohort can tell
-PART_SCHEMA = pl.Schema({"position": pl.Int64} | {name: dtype for name, dtype in CASE_SCHEMA.items() if name not in LATER})
+FILE_HASH = "file_hash"  # of the shard or the volume that holds the pixels, as the cohort's record has it
+PART_SCHEMA = pl.Schema(
+    {"position": pl.Int64} | {name: dtype for name, dtype in CASE_SCHEMA.items() if name not in LATER} | {FILE_HASH: pl.String}
+)
 REFUSED_PART_SCHEMA = pl.Schema({"position": pl.Int64, "files": pl.Int32, "source_key": pl.String, "code": pl.String, "message": pl.String})
 
 
@@ -91,7 +94,7 @@ def cases_part(folder: Path, number: int) -> Path:
 
 
 def refused_part(folder: Path, number: int) -> Path:
-    """The part's table of refused items."""
+    """The part's table of refused items; absent where there are none."""
     return folder / WORK / "parts" / f"{number:05d}.refused.parquet"
 
 
@@ -135,7 +138,13 @@ def ingest_unit(context: UnitContext, unit: Unit) -> int:
                 refused.append(where | {"code": refusal.code, "message": message})
     if not any(case["shard"] is not None for case in cases):
         shard.unlink()
-    write_table(refused_part(context.folder, unit.number), pl.DataFrame(refused, schema=REFUSED_PART_SCHEMA))
+    whole = context.keys.hash("part", writer.digest())
+    for case in cases:
+        case.setdefault(FILE_HASH, whole)
+    if refused:
+        write_table(refused_part(context.folder, unit.number), pl.DataFrame(refused, schema=REFUSED_PART_SCHEMA))
+    else:
+        refused_part(context.folder, unit.number).unlink(missing_ok=True)  # of an earlier attempt
     write_table(cases_part(context.folder, unit.number), pl.DataFrame(cases, schema=PART_SCHEMA))
     return len(unit.rows)
 
@@ -176,14 +185,15 @@ def _case(context: UnitContext, outcome: CaseRecord | RefusedItem, position: int
         "pixel_max": float(pixels.max()),
         "pixel_hash": (keys.hash("pixels", hash_pixels(pixels)))[:32],
     }  # fmt: skip
-    return row | _store(context.folder, pixels, position, shard, writer)
+    return row | _store(context, pixels, position, shard, writer)
 
 
-def _store(folder: Path, pixels: Shaped[np.ndarray, "C *D H W"], position: int, shard: int, writer: ShardWriter) -> dict[str, Any]:
+def _store(context: UnitContext, pixels: Shaped[np.ndarray, "C *D H W"], position: int, shard: int, writer: ShardWriter) -> dict[str, Any]:
     if pixels.ndim == 4:
         name = f"{position:08d}"
-        write_volume(folder / volume_name(name), pixels)
-        return {"volume": name, "shard": None, "offset": None, "length": None}
+        path = context.folder / volume_name(name)
+        write_volume(path, pixels)
+        return {"volume": name, "shard": None, "offset": None, "length": None, FILE_HASH: hash_part(path, context.keys)}
     offset, length = writer.append(pixels)
     return {"volume": None, "shard": shard, "offset": offset, "length": length}
 
