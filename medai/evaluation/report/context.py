@@ -40,6 +40,7 @@ class ReportContext:
         split: ``"test"``, ``"validation"`` or what the table is otherwise.
         threshold_origin: Where thresholds were frozen, e.g. ``"largest Youden index on validation"``.
         intended_use: One or two sentences; empty leaves the paragraph out.
+        objective: What the study asks, in a sentence; empty lets the report say what it measures.
         looks_at_test: How often the held-out labels have been looked at, this time included; None if not counted.
         created: Date and time as text.
         versions: Software versions.
@@ -54,6 +55,7 @@ class ReportContext:
     split: str = "test"
     threshold_origin: str = ""
     intended_use: str = ""
+    objective: str = ""
     looks_at_test: int | None = None
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)

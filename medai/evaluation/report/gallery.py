@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 
 from medai.evaluation.evaluate import Evaluation
 from medai.evaluation.report.overlay import Explain, overlay, shown
-from medai.evaluation.report.sentence import spoken
-from medai.evaluation.report.text import ENGLISH as T
+from medai.evaluation.report.spoken import spoken
+from medai.evaluation.report.text import EN, Words
 from medai.evaluation.table import LabelData
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Pictures:
         return Picture(case_id, name, lines, None if image is None else png(image))
 
 
-def binary_galleries(evaluation: Evaluation, data: LabelData, most: int, source: Pictures) -> tuple[Gallery, ...]:
+def binary_galleries(evaluation: Evaluation, data: LabelData, most: int, source: Pictures, words: Words = EN) -> tuple[Gallery, ...]:
     """The most confident calls: missed and false alarms, then half as many that are right, found and cleared."""
     name, probability, truth, threshold = data.label.name, data.probability, data.target == 1, evaluation.thresholds[data.label.name]
     called, few = probability >= threshold, half(most)
@@ -88,10 +88,10 @@ def binary_galleries(evaluation: Evaluation, data: LabelData, most: int, source:
     def gallery(heading: str, chosen: Bool[np.ndarray, " n"], score: Float[np.ndarray, " n"], count: int) -> Gallery:
         pictures = []
         for i in _first(score, chosen, count):
-            caption = _caption(data, int(data.target[i]), int(called[i]))
-            said = T["gallery_threshold"].format(value=f"{probability[i]:.3f}", threshold=f"{threshold:.3g}")
+            caption = _caption(data, int(data.target[i]), int(called[i]), words)
+            said = words["gallery_threshold"].format(value=f"{probability[i]:.3f}", threshold=f"{threshold:.3g}")
             pictures.append(source.of(evaluation.table, int(data.rows[i]), (caption, said), name, 1))
-        return Gallery(T[heading].format(label=spoken(name)), tuple(pictures))
+        return Gallery(words[heading].format(label=spoken(name)), tuple(pictures))
 
     return (
         gallery("false_negatives", truth & ~called, -probability, most),
@@ -101,16 +101,16 @@ def binary_galleries(evaluation: Evaluation, data: LabelData, most: int, source:
     )
 
 
-def multiclass_galleries(evaluation: Evaluation, data: LabelData, most: int, source: Pictures) -> tuple[Gallery, ...]:
+def multiclass_galleries(evaluation: Evaluation, data: LabelData, most: int, source: Pictures, words: Words = EN) -> tuple[Gallery, ...]:
     """Wrong calls from the highest probability down, then half as many that are right, of every class in turn."""
     called, top = data.probability.argmax(axis=1), data.probability.max(axis=1)
 
     def gallery(heading: str, places: list[int]) -> Gallery:
         pictures = []
         for i in places:
-            lines = (_caption(data, int(data.target[i]), int(called[i])), T["gallery_probability"].format(value=f"{top[i]:.3f}"))
+            lines = (_caption(data, int(data.target[i]), int(called[i]), words), words["gallery_probability"].format(value=f"{top[i]:.3f}"))
             pictures.append(source.of(evaluation.table, int(data.rows[i]), lines, data.label.name, int(called[i])))
-        return Gallery(T[heading], tuple(pictures))
+        return Gallery(words[heading], tuple(pictures))
 
     right = called == data.target
     return gallery("errors", _first(top, ~right, most)), gallery("right_calls", _in_turn(top, right, called, half(most)))
@@ -158,9 +158,9 @@ def window(image: Shaped[np.ndarray, "C H W"]) -> UInt8[np.ndarray, "C H W"]:
     return np.asarray(stretched.clip(0, 255).round(), dtype=np.uint8)
 
 
-def _caption(data: LabelData, truth: int, called: int) -> str:
+def _caption(data: LabelData, truth: int, called: int, words: Words) -> str:
     classes = data.label.classes
-    return T["gallery_caption"].format(truth=spoken(classes[truth]), called=spoken(classes[called]))
+    return words["gallery_caption"].format(truth=spoken(classes[truth]), called=spoken(classes[called]))
 
 
 def _first(score: Float[np.ndarray, " n"], chosen: Bool[np.ndarray, " n"], most: int) -> list[int]:

@@ -50,12 +50,21 @@ class Plot:
         up = (y - self._y[0]) / (self._y[1] - self._y[0])
         return self._left + across * (self._right - self._left), self._bottom - up * (self._bottom - self._top)
 
-    def axes(self, x_name: str, y_name: str, x_ticks: Sequence[float], y_ticks: Sequence[float], *, percent: bool = False) -> None:
-        """Grid lines, tick labels and names of the axes."""
-        for tick in x_ticks:
+    def axes(
+        self,
+        x_name: str,
+        y_name: str,
+        x_ticks: Sequence[float],
+        y_ticks: Sequence[float],
+        *,
+        percent: bool = False,
+        x_texts: Sequence[str] | None = None,
+    ) -> None:
+        """Grid lines, tick labels (those of x may be given) and names of the axes."""
+        for tick, text in zip(x_ticks, x_texts or [_tick(tick, percent) for tick in x_ticks], strict=True):
             self.line([tick, tick], self._y, "grid")
             place = self.at(tick, self._y[0])
-            self._text(place[0], self._bottom + 15, _tick(tick, percent), "tick", "middle")
+            self._text(place[0], self._bottom + 15, text, "tick", "middle")
         for tick in y_ticks:
             self.line(self._x, [tick, tick], "grid")
             place = self.at(self._x[0], tick)
@@ -76,6 +85,24 @@ class Plot:
         outline = [x[0], *x, x[-1]], [self._y[0], *y, self._y[0]]
         self._parts.append(f'<polygon class="{kind}" points="{self._points(*outline)}"/>')
 
+    def band(
+        self,
+        x: Sequence[float] | Float[np.ndarray, " k"],
+        low: Sequence[float] | Float[np.ndarray, " k"],
+        high: Sequence[float] | Float[np.ndarray, " k"],
+        kind: str = "band",
+    ) -> None:
+        """The area between two lines."""
+        outline = [*x, *reversed(list(x))], [*low, *reversed(list(high))]
+        self._parts.append(f'<polygon class="{kind}" points="{self._points(*outline)}"/>')
+
+    def cross(self, x: float, y: float, across: tuple[float, float], up: tuple[float, float]) -> None:
+        """A point with its interval on both axes."""
+        self.line(list(across), [y, y], "whisker strong")
+        self.line([x, x], list(up), "whisker strong")
+        self.dot(x, y, "halo", 6.0)
+        self.dot(x, y, "point", 4.0)
+
     def dot(self, x: float, y: float, kind: str, radius: float = 4.0) -> None:
         """A filled circle."""
         place = self.at(x, y)
@@ -94,9 +121,10 @@ class Plot:
         place = self.at(x, y)
         self._text(place[0] + shift[0], place[1] + shift[1], text, kind, anchor)
 
-    def svg(self, description: str) -> str:
-        """The element, with a description for those who cannot see it."""
-        box = f'viewBox="0 0 {self._width} {self._height}" role="img" aria-label="{escape(description, quote=True)}"'
+    def svg(self, description: str, *, stretched: bool = False) -> str:
+        """The element, with a description for those who cannot see it; `stretched` fills whatever place it is given."""
+        ratio = ' preserveAspectRatio="none"' if stretched else ""
+        box = f'viewBox="0 0 {self._width} {self._height}"{ratio} role="img" aria-label="{escape(description, quote=True)}"'
         return f'<svg class="plot" {box}>{"".join(self._parts)}</svg>'
 
     def _text(self, x: float, y: float, text: str, kind: str, anchor: str) -> None:
@@ -136,13 +164,32 @@ def scale(span: tuple[float, float]) -> str:
     """The axis below the rows of a forest plot."""
     plot = Plot(span, (0.0, 1.0), width=200, height=18, left=4, right=4, top=0, bottom=0)
     middle = (span[0] + span[1]) / 2
-    plot.note(span[0], 0.25, f"{span[0]:.1f}", "tick", shift=(-3.0, 0.0))
-    plot.note(middle, 0.25, f"{middle:.2f}".removesuffix("0"), "tick", anchor="middle")
-    plot.note(span[1], 0.25, f"{span[1]:.1f}", "tick", anchor="end", shift=(3.0, 0.0))
+    plot.note(span[0], 0.25, _end(span[0]), "tick", shift=(-3.0, 0.0))
+    plot.note(middle, 0.25, "0" if abs(middle) < 1e-12 else f"{middle:.2f}".removesuffix("0"), "tick", anchor="middle")
+    plot.note(span[1], 0.25, _end(span[1]), "tick", anchor="end", shift=(3.0, 0.0))
     return plot.svg("")
+
+
+def stacked_bar(parts: Sequence[tuple[float, str]], description: str) -> str:
+    """Parts of a whole side by side, each (share, CSS class)."""
+    plot, start = Plot((0.0, 1.0), (0.0, 1.0), width=400, height=16, left=0, right=0, top=0, bottom=0), 0.0
+    for share, kind in parts:
+        if share > 0:
+            plot.bar(start, start + share, 0.0, 1.0, kind)
+        start += share
+    return plot.svg(description, stretched=True)
+
+
+def _end(value: float) -> str:
+    """An end of a scale, in as many digits as it has."""
+    text = f"{value:.1f}" if math.isclose(value * 10, round(value * 10), abs_tol=1e-9) else f"{value:.2f}"
+    return text.replace("-", "\u2212")
 
 
 def _tick(value: float, percent: bool) -> str:
     if percent:
         return f"{value * 100:.0f}"
-    return f"{value:.1f}" if not math.isclose(value, round(value)) else f"{value:.0f}"
+    if math.isclose(value, round(value), abs_tol=1e-12):
+        return f"{value:.0f}"
+    text = f"{value:.1f}" if math.isclose(value * 10, round(value * 10), abs_tol=1e-9) else f"{value:.2f}"
+    return text.replace("-", "\u2212")

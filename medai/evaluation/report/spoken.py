@@ -1,0 +1,6 @@
+"""Names of columns as a reader wants them."""
+
+
+def spoken(name: str) -> str:
+    """A column name as words."""
+    return name.replace("_", " ")
