@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 from scipy.optimize import brentq
-from scipy.special import ndtr
+from scipy.special import ndtr, stdtr, stdtrit
 
 from medai.core.error import MedaiError
 from medai.evaluation.figure import CONFIDENCE, Figure, missing
@@ -14,6 +14,7 @@ from medai.evaluation.proportion import normal_quantile
 
 DELONG = "DeLong"
 NEWCOMBE = "Newcombe score interval (DeLong's variance is zero)"
+NO_VARIANCE = 1e-15  # what rounding leaves of a variance of zero
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,17 @@ class Auroc:
 
 @dataclass(frozen=True)
 class PairedAuroc:
-    """The difference of two AUROCs on the same cases, first minus second."""
+    """The difference of two AUROCs on the same cases, first minus second.
+
+    Attributes:
+        difference: First AUROC minus second.
+        low: Lower end of the normal interval of the difference.
+        high: Its upper end.
+        z: The difference over its standard error.
+        p: Two-sided.
+        covariance: Of the two AUROCs.
+        error: Standard error of the difference; 0 where both scores order the cases alike.
+    """
 
     difference: float
     low: float
@@ -43,6 +54,39 @@ class PairedAuroc:
     z: float
     p: float
     covariance: float
+    error: float = 0.0
+
+    @property
+    def p_greater(self) -> float:
+        """One-sided p-value of "the first is greater"."""
+        return self.p_above(0.0)
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p-value of "the difference lies above `bound`": with minus a margin the test of non-inferiority."""
+        return float(ndtr(-standardised(self.difference - bound, self.error)))
+
+
+@dataclass(frozen=True)
+class UnpairedAuroc:
+    """The difference of two AUROCs on different cases, first minus second.
+
+    Attributes:
+        difference: First AUROC minus second.
+        low: Lower end of the interval by Student's t.
+        high: Its upper end.
+        statistic: The difference over its standard error.
+        df: Degrees of freedom.
+        p: Two-sided.
+        error: Standard error of the difference.
+    """
+
+    difference: float
+    low: float
+    high: float
+    statistic: float
+    df: float
+    p: float
+    error: float
 
 
 def auroc(score: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"]) -> Auroc:
@@ -86,7 +130,7 @@ def auroc_interval(result: Auroc, confidence: float = CONFIDENCE) -> tuple[float
     DeLong's normal interval; where its variance is zero or undefined (perfect separation, all scores tied, one case in
     a class), Newcombe's score interval, which stays wide when there are few cases.
     """
-    if math.isnan(result.variance) or result.variance <= 1e-15:
+    if math.isnan(result.variance) or result.variance <= NO_VARIANCE:
         return *newcombe(result.value, result.positives, result.negatives, confidence), NEWCOMBE
     half = normal_quantile(confidence) * math.sqrt(result.variance)
     return max(0.0, result.value - half), min(1.0, result.value + half), DELONG
@@ -141,7 +185,13 @@ def _share_below(score: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"]
 def paired_auroc(
     first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], confidence: float = CONFIDENCE
 ) -> PairedAuroc:
-    """DeLong's test of two scores on the same cases.
+    """DeLong's test of two scores on the same cases (DeLong et al. 1988, Biometrics 44:837).
+
+    Args:
+        first: Higher means more likely positive.
+        second: Another score of the same cases.
+        target: True for the positives.
+        confidence: Coverage of the interval.
 
     Raises:
         MedaiError: fewer than two positives or negatives.
@@ -150,9 +200,55 @@ def paired_auroc(
     if min(positives, negatives) < 2:
         raise MedaiError(f"the comparison of two AUROCs needs two cases of each class, got {positives} positives and {negatives} negatives")
     (first_positive, first_negative), (second_positive, second_negative) = placements(first, target), placements(second, target)
-    matrix = np.cov(first_positive, second_positive) / positives + np.cov(first_negative, second_negative) / negatives
     difference = float(first_positive.mean() - second_positive.mean())
-    error = math.sqrt(max(0.0, float(matrix[0, 0] + matrix[1, 1] - 2 * matrix[0, 1])))
-    z = difference / error if error > 0 else math.copysign(math.inf, difference) if difference else 0.0
-    half = normal_quantile(confidence) * error
-    return PairedAuroc(difference, difference - half, difference + half, z, float(2 * ndtr(-abs(z))), float(matrix[0, 1]))
+    # of the differences, not of the four moments, so that equal placements give exactly 0
+    variance = _variance(first_positive - second_positive) + _variance(first_negative - second_negative)
+    covariance = float(
+        np.cov(first_positive, second_positive)[0, 1] / positives + np.cov(first_negative, second_negative)[0, 1] / negatives
+    )
+    return paired_difference(difference, variance, covariance, confidence)
+
+
+def _variance(value: Float64[np.ndarray, " n"]) -> float:
+    return float(value.var(ddof=1)) / len(value)
+
+
+def paired_difference(difference: float, variance: float, covariance: float, confidence: float = CONFIDENCE) -> PairedAuroc:
+    """The normal interval and test of a difference of known variance."""
+    error = math.sqrt(max(0.0, variance))
+    z, half = standardised(difference, error), normal_quantile(confidence) * error
+    return PairedAuroc(difference, difference - half, difference + half, z, float(2 * ndtr(-abs(z))), covariance, error)
+
+
+def standardised(difference: float, error: float) -> float:
+    """The difference over its standard error; infinite, or 0 for no difference, where the error is 0."""
+    if error > 0:
+        return difference / error
+    return math.copysign(math.inf, difference) if difference else 0.0
+
+
+def unpaired_auroc(first: Auroc, second: Auroc, confidence: float = CONFIDENCE) -> UnpairedAuroc:
+    """DeLong's test of two AUROCs on different cases, e.g. of two sites, with Welch's degrees of freedom as in pROC.
+
+    Args:
+        first: From `auroc`.
+        second: From `auroc`, on cases of other patients.
+        confidence: Coverage of the interval.
+
+    Raises:
+        MedaiError: one of them has a single positive or a single negative.
+    """
+    for result in (first, second):
+        if math.isnan(result.variance):
+            raise MedaiError(
+                "the comparison of two AUROCs needs two cases of each class on both sides, "
+                f"got {result.positives} positives and {result.negatives} negatives"
+            )
+    difference, variance = first.value - second.value, first.variance + second.variance
+    sizes = [result.positives + result.negatives - 1 for result in (first, second)]
+    spread = first.variance**2 / sizes[0] + second.variance**2 / sizes[1]
+    df = variance**2 / spread if spread > 0 else float(sum(sizes))
+    error = math.sqrt(variance)
+    statistic, half = standardised(difference, error), float(stdtrit(df, 0.5 + confidence / 2)) * error
+    p = float(2 * stdtr(df, -abs(statistic)))
+    return UnpairedAuroc(difference, difference - half, difference + half, statistic, df, p, error)

@@ -38,10 +38,29 @@ class Bin:
     observed_high: float
 
 
+@dataclass(frozen=True)
+class BrierParts:
+    """The Brier score taken apart (Murphy 1973; Stephenson, Coelho and Jolliffe 2008 for what lies within the bins).
+
+    `brier = reliability - resolution + uncertainty + within`, exactly.
+
+    Attributes:
+        reliability: Mean squared distance of the bins' mean probability from their share of positives; 0 is best.
+        resolution: Mean squared distance of the bins' share of positives from that of all; the larger the better.
+        uncertainty: Prevalence times its complement: the score of who always predicts the prevalence.
+        within: What the bins hide: the variance of the probabilities in a bin less twice their covariance with the truth.
+    """
+
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within: float
+
+
 def reliability(probability: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], bins: int = BINS) -> tuple[Bin, ...]:
     """Cases grouped by probability into `bins` equal widths; 0 and 1 belong to the outer bins, empty bins are left out."""
     edges = np.arange(bins + 1) / bins
-    index = np.clip(np.searchsorted(edges, probability, side="right") - 1, 0, bins - 1)
+    index = equal_width(probability, bins)
     size = np.bincount(index, minlength=bins)
     predicted = np.bincount(index, weights=probability, minlength=bins)
     observed = np.bincount(index, weights=target, minlength=bins)
@@ -58,15 +77,70 @@ def reliability(probability: Float[np.ndarray, " n"], target: Bool[np.ndarray, "
     )
 
 
-def expected_calibration_error(probability: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], bins: int = BINS) -> float:
-    """ECE: the mean over cases of |share of positives - mean probability| in the case's bin (Naeini et al. 2015)."""
-    parts = reliability(probability, target, bins)
-    return sum(part.n * abs(part.observed - part.predicted) for part in parts) / len(target)
+def equal_width(probability: Float[np.ndarray, " n"], bins: int = BINS) -> Int64[np.ndarray, " n"]:
+    """Which of `bins` equally wide bins of [0, 1] a probability lies in; a lower edge belongs to its bin, and 1 to the last."""
+    return np.clip(np.searchsorted(np.arange(bins + 1) / bins, probability, side="right") - 1, 0, bins - 1)
 
 
-def maximum_calibration_error(probability: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], bins: int = BINS) -> float:
+def equal_mass(probability: Float[np.ndarray, " n"], bins: int = BINS) -> Int64[np.ndarray, " n"]:
+    """Which of `bins` bins of equally many cases a probability lies in; equal probabilities share the bin of their middle rank."""
+    _, tie, size = np.unique(probability, return_inverse=True, return_counts=True)
+    twice_middle = 2 * np.cumsum(size) - size  # whole numbers: no rounding at the bins' edges
+    return np.asarray(bins * twice_middle // (2 * len(probability)), dtype=np.int64)[tie]
+
+
+def expected_calibration_error(
+    probability: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], bins: int = BINS, *, mass: bool = False
+) -> float:
+    """ECE: the mean over cases of |share of positives - mean probability| in the case's bin (Naeini et al. 2015).
+
+    Args:
+        probability: Of the positive class.
+        target: Truth.
+        bins: Their number.
+        mass: Bins of equally many cases instead of equal width (Nixon et al. 2019).
+    """
+    size, gap = _gaps(probability, target, bins, mass=mass)
+    return float(size @ gap) / len(target)
+
+
+def maximum_calibration_error(
+    probability: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], bins: int = BINS, *, mass: bool = False
+) -> float:
     """MCE: the largest |share of positives - mean probability| of any bin with cases."""
-    return max(abs(part.observed - part.predicted) for part in reliability(probability, target, bins))
+    return float(_gaps(probability, target, bins, mass=mass)[1].max())
+
+
+def _gaps(
+    probability: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], bins: int, *, mass: bool
+) -> tuple[Int64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+    """Of the bins that hold cases: how many, and how far their mean probability is off."""
+    index = equal_mass(probability, bins) if mass else equal_width(probability, bins)
+    size = np.bincount(index)
+    held = size > 0
+    gap = np.bincount(index, weights=target)[held] / size[held] - np.bincount(index, weights=probability)[held] / size[held]
+    return size[held], np.abs(gap)
+
+
+def brier_parts(probability: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], bins: int = BINS) -> BrierParts:
+    """Murphy's parts of the Brier score over equally wide bins, with the remainder within them, so that they add up exactly.
+
+    Args:
+        probability: Of the positive class; at least one case.
+        target: Truth.
+        bins: Number of equally wide bins.
+    """
+    _, index = np.unique(equal_width(probability, bins), return_inverse=True)
+    truth, n, prevalence = np.asarray(target, dtype=np.float64), len(target), float(np.mean(target))
+    size = np.bincount(index)
+    observed, predicted = np.bincount(index, weights=truth) / size, np.bincount(index, weights=probability) / size
+    spread = np.asarray(probability, dtype=np.float64) - predicted[index]
+    return BrierParts(
+        reliability=float(size @ (predicted - observed) ** 2) / n,
+        resolution=float(size @ (observed - prevalence) ** 2) / n,
+        uncertainty=prevalence * (1 - prevalence),
+        within=float(spread @ spread - 2 * (spread @ (truth - observed[index]))) / n,
+    )
 
 
 def squared_error(

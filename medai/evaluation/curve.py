@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from medai.core.error import MedaiError
+from medai.evaluation.bootstrap import Statistic, derived, summer
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,48 @@ def average_precision(score: Float[np.ndarray, " n"], target: Bool[np.ndarray, "
     """
     curve = precision_recall(score, target)
     return float(np.diff(curve.x) @ curve.y[1:])
+
+
+def sensitivity_at(curve: Curve, rate: Float[np.ndarray, " g"]) -> Float64[np.ndarray, " g"]:
+    """The ROC curve's height at some false-positive rates, by straight lines; at a step, its top."""
+    return _height(curve.x, curve.y, np.asarray(rate, dtype=np.float64))
+
+
+def roc_statistic(
+    score: Float[np.ndarray, " m"], target: Bool[np.ndarray, " m"], rows: Int64[np.ndarray, " m"], rate: Float[np.ndarray, " g"]
+) -> Statistic:
+    """The ROC curve's height at some false-positive rates (k = g) under weights: the pointwise band of the curve.
+
+    Args:
+        score: Of the known cases.
+        target: Truth of the known cases.
+        rows: Where the known cases lie among all n.
+        rate: False-positive rates from 0 to 1.
+    """
+    tie = np.unique(-score, return_inverse=True)[1]
+    ties, wanted = int(tie.max(initial=-1)) + 1, np.asarray(rate, dtype=np.float64)
+    sum_positives, sum_negatives = summer(tie[target], rows[target]), summer(tie[~target], rows[~target])
+
+    def shares(part: Float64[np.ndarray, "b g"]) -> Float64[np.ndarray, "b k"]:
+        full = np.zeros((len(part), ties + 1))
+        full[:, 1 : part.shape[1] + 1] = part
+        total = np.cumsum(full, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(total / total[:, -1:])
+
+    def finish(positive: Float64[np.ndarray, "b g"], negative: Float64[np.ndarray, "b g"]) -> Float64[np.ndarray, "b k"]:
+        true, false = shares(positive), shares(negative)
+        heights = np.full((len(true), len(wanted)), np.nan)
+        for index in np.flatnonzero(np.isfinite(true[:, -1]) & np.isfinite(false[:, -1])):
+            heights[index] = _height(false[index], true[index], wanted)
+        return heights
+
+    return derived([sum_positives, sum_negatives], finish)
+
+
+def _height(x: Float64[np.ndarray, " k"], y: Float64[np.ndarray, " k"], at: Float64[np.ndarray, " g"]) -> Float64[np.ndarray, " g"]:
+    right = np.minimum(np.searchsorted(x, at, side="right"), len(x) - 1)
+    left = np.maximum(np.searchsorted(x, at, side="right") - 1, 0)
+    width = x[right] - x[left]
+    share = np.divide(at - x[left], width, out=np.zeros_like(at), where=width > 0)
+    return np.asarray(y[left] + share * (y[right] - y[left]))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 
 INDEPENDENT = "Every patient has one case, so the cases are independent."
 UNKNOWN = "The patients are unknown: intervals treat every case as independent, and are too narrow if patients repeat."
@@ -45,7 +45,17 @@ class Patients:
 
     def distinct(self, chosen: Int64[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> int:
         """Number of patients among some cases."""
-        return len(np.unique(self.cluster[chosen]))
+        members = self.cluster[chosen]
+        return int(np.count_nonzero(np.bincount(members))) if self.repeat else len(members)
+
+    def totals(self, rows: Int64[np.ndarray, " m"], value: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " count"]:
+        """Sums over each patient's cases; 0 for patients without any.
+
+        Args:
+            rows: Places of the cases in the table.
+            value: One a case.
+        """
+        return np.bincount(self.cluster[rows], weights=value, minlength=self.count)
 
     @property
     def note(self) -> str:

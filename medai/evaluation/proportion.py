@@ -10,6 +10,8 @@ from medai.evaluation.figure import CONFIDENCE, Figure, missing
 
 WILSON = "Wilson"
 WILSON_CLUSTERED = "Wilson, effective sample size by patient"
+EXACT = "Clopper-Pearson"
+EXACT_CLUSTERED = "Clopper-Pearson, effective sample size by patient"
 
 
 def normal_quantile(confidence: float) -> float:
@@ -37,12 +39,37 @@ def wilson(successes: float | int, n: float | int, confidence: float = CONFIDENC
     return low, 1.0 if share == 1 else min(1.0, centre + half)
 
 
-def clopper_pearson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The exact interval (Clopper and Pearson 1934): never below its nominal coverage, hence wide."""
+def clopper_pearson(successes: float | int, n: float | int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The exact interval (Clopper and Pearson 1934): never below its nominal coverage, hence wide.
+
+    Args:
+        successes: From 0 to `n`; fractions are allowed (effective sample sizes, Korn and Graubard 1998).
+        n: Number of trials, above 0.
+        confidence: Coverage.
+
+    Example:
+        >>> clopper_pearson(81, 263)
+        (0.2527367..., 0.3676219...)
+    """
     tail = (1 - confidence) / 2
     low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
     high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
     return low, high
+
+
+def mean_of_two(
+    first: float, first_interval: tuple[float, float], second: float, second_interval: tuple[float, float]
+) -> tuple[float, float]:
+    """The interval of the plain mean of two independent estimates, from their own intervals (MOVER; Zou and Donner 2008).
+
+    Example:
+        >>> mean_of_two(0.9, (0.8, 0.95), 0.9, (0.8, 0.95))
+        (0.8292..., 0.9353...)
+    """
+    below = math.hypot(first - first_interval[0], second - second_interval[0]) / 2
+    above = math.hypot(first_interval[1] - first, second_interval[1] - second) / 2
+    middle = (first + second) / 2
+    return max(0.0, middle - below), min(1.0, middle + above)
 
 
 def effective_size(success: Bool[np.ndarray, " n"], cluster: Int64[np.ndarray, " n"]) -> float:
@@ -69,20 +96,22 @@ def proportion(
     confidence: float = CONFIDENCE,
     *,
     empty: str = "no cases",
+    exact: bool = False,
 ) -> Figure:
-    """The share of `success` with Wilson's interval.
+    """The share of `success` with Wilson's interval, or the exact one.
 
     Args:
         success: One truth value a case.
         cluster: The patient of each case where patients repeat; the interval then uses the effective sample size.
         confidence: Coverage.
         empty: The reason to give when there are no cases.
+        exact: Clopper and Pearson's interval instead of Wilson's: wider, for those who may not fall below the coverage.
     """
     n = len(success)
-    method = WILSON if cluster is None else WILSON_CLUSTERED
+    method = (EXACT if exact else WILSON) if cluster is None else (EXACT_CLUSTERED if exact else WILSON_CLUSTERED)
     if n == 0:
         return missing(0, method, empty)
     share = float(success.mean())
     size = float(n) if cluster is None else effective_size(success, cluster)
-    low, high = wilson(share * size, size, confidence)
+    low, high = (clopper_pearson if exact else wilson)(share * size, size, confidence)
     return Figure(share, low, high, n, method)

@@ -1,5 +1,6 @@
 """The table of predictions: read, checked, and taken apart by label."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from medai.core.error import MedaiError
 from medai.core.label import Label
+from medai.evaluation.table_file import KEYS, hint_of_case, hint_of_columns, hint_of_number, read_table
 
 UNKNOWN = -1
 SUM_TOLERANCE = 1e-3
@@ -22,7 +24,7 @@ class LabelData:
 
     Attributes:
         label: What is predicted.
-        rows: Places of the cases in the table, ascending.
+        rows: Places of the cases in the table, ascending but for `ranked`.
         probability: (m,) of the positive class, or (m, K).
         target: (m,) class index.
     """
@@ -36,6 +38,13 @@ class LabelData:
         """Only the cases whose row in the table is `chosen`; `rows` still points into the whole table."""
         kept = chosen[self.rows]
         return LabelData(self.label, self.rows[kept], self.probability[kept], self.target[kept])
+
+    def ranked(self) -> "LabelData":
+        """The same cases in order of a binary label's probability, so that whatever is taken from them is sorted already."""
+        if self.probability.ndim > 1:
+            return self
+        order = np.argsort(self.probability, kind="stable")
+        return LabelData(self.label, self.rows[order], self.probability[order], self.target[order])
 
 
 def read_predictions(path: Path, labels: Sequence[Label] | None = None) -> pl.DataFrame:
@@ -52,7 +61,7 @@ def read_predictions(path: Path, labels: Sequence[Label] | None = None) -> pl.Da
         MedaiError: the table is not as described; the message names the column and a case.
     """
     path = Path(path)
-    frame = _read(path)
+    frame = read_table(path)
     try:
         return check_predictions(frame, labels)
     except MedaiError as error:
@@ -65,12 +74,25 @@ def check_predictions(frame: pl.DataFrame, labels: Sequence[Label] | None = None
     Raises:
         MedaiError: as `read_predictions`.
     """
+    frame = check_keys(frame)
+    known = tuple(labels) if labels is not None else infer_labels(frame)
+    for label in known:
+        frame = _check_probabilities(frame, label)
+        target_of(frame, label)
+    return frame
+
+
+def check_keys(frame: pl.DataFrame) -> pl.DataFrame:
+    """Check that each row is a case of its own, and give the table with text keys.
+
+    Raises:
+        MedaiError: no rows, no column ``case_id``, an empty one, or one that occurs twice.
+    """
     if frame.is_empty():
         raise MedaiError("the table has no rows; expected one a case")
     if "case_id" not in frame.columns:
-        raise MedaiError(f"column 'case_id' is missing; got {', '.join(frame.columns[:8])}")
-    keys = [pl.col(name).cast(pl.String) for name in ("case_id", "patient_id") if name in frame.columns]
-    frame = frame.with_columns(keys)
+        raise MedaiError(f"column 'case_id' is missing; got {', '.join(frame.columns[:8])}{hint_of_case(frame.columns)}")
+    frame = frame.with_columns(pl.col(name).cast(pl.String) for name in KEYS if name in frame.columns)
     if frame["case_id"].null_count():
         raise MedaiError(f"case_id is empty in {frame['case_id'].null_count()} rows; every case needs one")
     twice = frame.filter(pl.col("case_id").is_duplicated())
@@ -78,11 +100,55 @@ def check_predictions(frame: pl.DataFrame, labels: Sequence[Label] | None = None
         raise MedaiError(
             f"case_id {twice['case_id'][0]!r} occurs more than once ({twice['case_id'].n_unique()} such); expected one row a case"
         )
-    known = tuple(labels) if labels is not None else infer_labels(frame)
-    for label in known:
-        frame = _check_probabilities(frame, label)
-        target_of(frame, label)
     return frame
+
+
+def check_against(cases: Sequence[str], table: pl.DataFrame, *, allow_missing: bool = False, name: str = "the cohort") -> tuple[str, ...]:
+    """Check a table against the list of cases that it should hold.
+
+    Args:
+        cases: Every case_id that is to be scored, e.g. the test cases of a cohort.
+        table: As `check_predictions` gives it.
+        allow_missing: Whether cases without a row are only given back; else they are refused, since a model that answers
+            the easy cases alone looks better than it is.
+        name: Of the list, for the messages.
+
+    Returns:
+        The cases that have no row, in order of `cases`.
+
+    Raises:
+        MedaiError: the table holds a case that is not in the list, or (unless allowed) lacks some.
+    """
+    listed, scored = pl.Series("case_id", cases, dtype=pl.String), table["case_id"]
+    strange = scored.filter(~scored.is_in(listed.implode()))
+    if len(strange):
+        alike = f"; did you mean {_twin(strange[0], listed)!r}?" if _twin(strange[0], listed) else ""
+        advice = "take it out of the table, or name the cohort that it belongs to"
+        raise MedaiError(
+            f"case {strange[0]!r} is not among the {len(cases):,} of {name} ({len(strange):,} such rows){alike or f'; {advice}'}"
+        )
+    missing = listed.filter(~listed.is_in(scored.implode()))
+    if len(missing) and not allow_missing:
+        what = f"{len(missing):,} of the {len(cases):,} cases of {name} have no row, the first is {missing[0]!r}"
+        raise MedaiError(f"{what}; give a probability for every case")
+    return tuple(missing.to_list())
+
+
+def one_class(table: pl.DataFrame, labels: Sequence[Label]) -> tuple[str, ...]:
+    """A line for each label that cannot be told apart in this table, since all its cases are of one class or of none.
+
+    It is no reason to refuse: sensitivity alone, on positives alone, is a figure.
+    """
+    lines = []
+    for label in labels:
+        target = target_of(table, label)
+        held = np.unique(target[target != UNKNOWN])
+        if len(held) == 0:
+            lines.append(f"label {label.name!r} has no known truth: it has no figures; fill in target.{label.name}")
+        elif len(held) == 1:
+            only = f"all {int((target != UNKNOWN).sum()):,} known cases are {label.classes[held[0]]!r}"
+            lines.append(f"label {label.name!r} has one class only, {only}: AUROC and whatever needs the other class are not known")
+    return tuple(lines)
 
 
 def infer_labels(frame: pl.DataFrame) -> tuple[Label, ...]:
@@ -98,10 +164,12 @@ def infer_labels(frame: pl.DataFrame) -> tuple[Label, ...]:
             classes.setdefault(name, []).extend([of_class] if of_class else [])
     targets = [column.removeprefix("target.") for column in frame.columns if column.startswith("target.")]
     if not targets:
-        raise MedaiError("no column 'target.<label>'; add the truth (0, 1, or the class name; empty = unknown)")
+        advice = "add the truth (0, 1, or the class name; empty = unknown)"
+        raise MedaiError(f"no column 'target.<label>'; {advice}{hint_of_columns(frame.columns)}")
     for name in targets:
         if name not in classes:
-            raise MedaiError(f"column 'probability.{name}' is missing though 'target.{name}' is there")
+            hint = hint_of_columns(frame.columns)
+            raise MedaiError(f"column 'probability.{name}' is missing though 'target.{name}' is there{hint}")
     for name, of_label in classes.items():
         if len(of_label) in (1, 2):
             raise MedaiError(f"label {name!r} has {len(of_label)} class columns; give a binary label one column 'probability.{name}'")
@@ -154,41 +222,45 @@ def label_data(frame: pl.DataFrame, label: Label) -> LabelData:
     return LabelData(label, rows, probability_of(frame, label)[rows], target[rows])
 
 
-def _read(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise MedaiError(f"{path} does not exist")
-    with path.open("rb") as stream:
-        magic = stream.read(4)
-    try:
-        if magic == b"PAR1":
-            return pl.read_parquet(path)
-        text = {"case_id": pl.String, "patient_id": pl.String}  # keys such as 007 keep their zeros
-        return pl.read_csv(path, schema_overrides=text, infer_schema_length=None, null_values=["", "NA", "NaN", "nan"])
-    except pl.exceptions.NoDataError:
-        raise MedaiError(f"{path} is empty; expected a table of predictions") from None
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise MedaiError(f"{path} is neither a CSV nor a Parquet table of predictions ({first})") from None
-
-
 def _check_probabilities(frame: pl.DataFrame, label: Label) -> pl.DataFrame:
     names = [f"probability.{name}" for name in label.columns]
     for name in names:
         if name not in frame.columns:
             raise MedaiError(f"column {name!r} is missing")
         if not frame[name].dtype.is_numeric():
-            raise MedaiError(f"{name} is not numeric (it is read as {frame[name].dtype}); expected probabilities from 0 to 1")
+            raise MedaiError(f"{name} is not numeric ({_no_number(frame, name)}); expected probabilities from 0 to 1")
     frame = frame.with_columns(pl.col(names).cast(pl.Float64))
     for name in names:
         values = frame[name]
         empty = values.is_null() | values.is_nan().fill_null(False)
         _refuse(frame, empty, f"{name} is NaN or empty", "every case needs a probability")
-        _refuse(frame, (values < 0) | (values > 1), f"{name} is outside 0 to 1", "give probabilities, not logits")
+        advice = "give probabilities, not logits" + (" or per cent" if values.is_between(0, 100).all() else "")
+        _refuse(frame, (values < 0) | (values > 1), f"{name} is outside 0 to 1", advice)
     if len(names) > 1:
         total = frame.select(pl.sum_horizontal(names)).to_series()
         message = f"the probabilities of {label.name!r} do not add up to 1"
         _refuse(frame, (total - 1).abs() > SUM_TOLERANCE, message, f"the classes are {', '.join(label.classes)}")
     return frame
+
+
+def _no_number(frame: pl.DataFrame, name: str) -> str:
+    """What a column holds instead of numbers."""
+    if frame[name].dtype != pl.String:
+        return f"it is read as {frame[name].dtype}"
+    wrong = frame.filter(pl.col(name).is_not_null() & pl.col(name).cast(pl.Float64, strict=False).is_null())
+    if wrong.is_empty():  # numbers that are written as text
+        return "it is text"
+    hint = hint_of_number(wrong[name][0])
+    return f"it is {wrong[name][0]!r} for case {wrong['case_id'][0]!r}" + (f": {hint}" if hint else "")
+
+
+def _twin(case: str, listed: pl.Series) -> str:
+    """A case of the list that differs in spaces, capitals, leading zeros or a file's ending only."""
+
+    def folded(name: str) -> str:
+        return re.sub(r"\.(png|jpe?g|dcm|nii|nii\.gz|npz|tiff?|bmp)$", "", name.strip().lower()).lstrip("0")
+
+    return next((name for name in listed.to_list() if folded(name) == folded(case)), "")
 
 
 def _refuse(frame: pl.DataFrame, wrong: pl.Series, what: str, advice: str) -> None:

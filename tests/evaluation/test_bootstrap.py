@@ -59,12 +59,19 @@ def test_patients_are_drawn_whole() -> None:
 
 
 def test_replicates_do_not_depend_on_how_many_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    value, patient = np.arange(10.0)[:, None], np.arange(10)
-    statistic = mean_statistic(value, np.arange(10), 10)
-    whole = bootstrap(patient, {("mean",): statistic}, 40, seed=1)[("mean",)]
+    value, patient, widths = np.arange(10.0)[:, None], np.arange(10), []
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        widths.append(weights.shape[1])
+        return (weights.T @ value) / weights.sum(axis=0)[:, None]
+
+    statistics = {("own",): mean, ("fast",): mean_statistic(value, np.arange(10), 10)}
+    whole = bootstrap(patient, statistics, 40, seed=1)
+    assert max(widths) > 1 and whole[("own",)] == pytest.approx(whole[("fast",)], abs=1e-12)
+    widths.clear()
     monkeypatch.setattr(module, "WEIGHTS_AT_ONCE", 1)
-    assert (bootstrap(patient, {("mean",): statistic}, 40, seed=1)[("mean",)] == whole).all()
-    assert (bootstrap(patient, {("mean",): statistic}, 40, seed=2)[("mean",)] != whole).any()
+    assert (bootstrap(patient, statistics, 40, seed=1)[("own",)] == whole[("own",)]).all() and set(widths) == {1}
+    assert (bootstrap(patient, statistics, 40, seed=2)[("own",)] != whole[("own",)]).any()
 
 
 def test_the_interval_of_a_mean_is_about_the_normal_one() -> None:

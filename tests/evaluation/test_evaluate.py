@@ -79,7 +79,7 @@ def test_repeating_patients_widen_the_intervals_and_name_the_method(binary: Scor
     naive = evaluate(copies.drop("patient_id"), labels, thresholds, replicates=300).metrics
     assert clustered["patients"] == {**clustered["patients"], "known": True, "count": len(table), "repeat": True}
     assert "Patients repeat" in clustered["patients"]["note"]
-    for key, method in (("auroc", "percentile bootstrap of patients"), ("sensitivity", "effective sample size"), ("brier", "of patients")):
+    for key, method in (("auroc", "Obuchowski"), ("sensitivity", "effective sample size"), ("brier", "of patients")):
         wide, narrow = (record["labels"]["pneumonia"][key] for record in (clustered, naive))
         assert method in wide["method"]
         assert wide["high"] - wide["low"] > 1.5 * (narrow["high"] - narrow["low"])

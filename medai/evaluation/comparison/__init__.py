@@ -1,0 +1,1 @@
+"""Several models on the same cases: differences, their intervals and tests, and non-inferiority."""
