@@ -75,7 +75,9 @@ def _package_input(settings: ExportSettings, source: Path, checkpoint: Checkpoin
         contract=_contract(checkpoint, cohort, cases),
         thresholds=checkpoint.thresholds,
         threshold_source=threshold_source(frozen, cohort.name),
-        calibration=record.get("calibration", {}) | {"temperatures": checkpoint.temperatures},
+        calibration=record.get("calibration", {})
+        | {"temperatures": checkpoint.temperatures}
+        | ({"calibrators": {name: one.to_dict() for name, one in checkpoint.calibrators.items()}} if checkpoint.calibrators else {}),
         preprocessing=checkpoint.plan.to_dict() | {"test_time": list(checkpoint.variants)},
         hashes={"cohort": cohort.hash, "checkpoint": checkpoint.hash, "code": record.get("commit", "")},
         versions=versions(),

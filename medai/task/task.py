@@ -1,6 +1,6 @@
 """What a network learns: its outputs, their loss and their probabilities, for any mix of labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import torch
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medai.core.label import Label, slices_of
+from medai.evaluation.calibrator import Calibrator
+from medai.task.calibrate import Calibrate
 from medai.task.loss import CaseLoss, CrossEntropy, blocks_of
 from medai.task.target import UNKNOWN, Mixture, Target, as_mixture, class_totals
 
@@ -169,19 +171,26 @@ class Decide(nn.Module):
         labels: The labels, in the order of the logits.
         temperatures: Per label, what its logits are divided by (Guo et al. 2017).
         thresholds: Per binary label, the probability from which the decision is 1. Other labels decide by the largest probability.
+        calibrators: By label name, in the place of its temperature: Platt's line or an isotonic curve.
     """
 
-    def __init__(self, labels: Sequence[Label], temperatures: Sequence[float], thresholds: Sequence[float]) -> None:
+    def __init__(
+        self,
+        labels: Sequence[Label],
+        temperatures: Sequence[float],
+        thresholds: Sequence[float],
+        calibrators: Mapping[str, Calibrator] | None = None,
+    ) -> None:
         super().__init__()
         self.labels = tuple(labels)
-        columns = [value for label, value in zip(labels, temperatures, strict=True) for _ in label.columns]
-        self.register_buffer("temperature", torch.tensor([columns], dtype=torch.float32))
+        divided = {label.name: Calibrator("temperature", value) for label, value in zip(labels, temperatures, strict=True)}
+        self.calibrate = Calibrate(labels, divided | dict(calibrators or {}))
         self.register_buffer("threshold", torch.tensor(list(thresholds), dtype=torch.float32))
         self._slices = slices_of(labels)
 
     def forward(self, logit: Float[Tensor, "N P"]) -> tuple[Float[Tensor, "N P"], Float[Tensor, "N P"], Int64[Tensor, "N L"]]:
         """(probability, calibrated logit, decision)."""
-        logit = logit.float() / self.get_buffer("temperature")
+        logit = self.calibrate(logit)
         threshold = self.get_buffer("threshold")
         probabilities, decisions = [], []
         for index, label in enumerate(self.labels):

@@ -14,13 +14,16 @@ from torch import nn
 from medai.core.error import MedaiError
 from medai.core.file import atomic_directory, canonical_json, hash_file, hash_text, read_json
 from medai.core.label import Label
+from medai.evaluation.calibrator import Calibrator
 from medai.model.network import build_network
 from medai.preprocessing.plan import PreprocessingPlan
+from medai.task.calibrate import Calibrate
 from medai.task.task import Decide, Head
 from medai.training.predictor import Classifier, Ensemble, Predictor
 from medai.training.test_time import named
 
 SCHEMA_VERSION = "1.1"  # 1.0 had `flip_average`, true or false, in the place of `test_time`
+CALIBRATED_VERSION = "2.0"  # with `calibrators`, which a reader of 1.1 would leave out without a word
 ENSEMBLE = "medai.training.predictor.Ensemble"  # `_target_` of a model node that has `members`
 
 
@@ -35,6 +38,7 @@ class Checkpoint:
         variants: Of the image, over which the logits are averaged; see `medai.training.test_time`.
         classifier: The network with its weights.
         temperatures: Per label name; 1 leaves the logits as they are.
+        calibrators: Per name of the binary labels that have a line or a curve in the place of a temperature.
         thresholds: Per label name; of binary labels, in calibrated probability.
         record: Cohort, seed, code, versions, validation figures and how the thresholds were chosen.
     """
@@ -48,6 +52,7 @@ class Checkpoint:
     thresholds: dict[str, float] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     hash: str = ""
+    calibrators: dict[str, Calibrator] = field(default_factory=dict)
 
     @staticmethod
     def fresh(
@@ -72,6 +77,10 @@ class Checkpoint:
         return tuple(self.model["members"]) if self.model.get("_target_") == ENSEMBLE else ()
 
     @property
+    def _curved(self) -> bool:
+        return bool(self.calibrators) or any(member.get("calibrators") for member in self.members)
+
+    @property
     def cross_validated(self) -> bool:
         """Whether it is a fold of a cross-validation, or an ensemble of folds: then it knows cases of the cohort's validation split."""
         return bool(self.record.get("fold")) or self.record.get("thresholds", {}).get("split") == "development"
@@ -79,7 +88,9 @@ class Checkpoint:
     def predictor(self) -> Predictor:
         """The whole chain, ready to predict or to export."""
         thresholds = [self.thresholds.get(label.name, 0.5) for label in self.labels]
-        predictor = Predictor(self.plan, self.classifier, Decide(self.labels, _ordered(self.labels, self.temperatures), thresholds))
+        predictor = Predictor(
+            self.plan, self.classifier, Decide(self.labels, _ordered(self.labels, self.temperatures), thresholds, self.calibrators)
+        )
         return predictor.eval().requires_grad_(False)
 
     def save(self, path: Path) -> None:
@@ -88,12 +99,13 @@ class Checkpoint:
             weights = {name: value.detach().cpu().contiguous() for name, value in self.classifier.state_dict().items()}
             save_file(weights, folder / "model.safetensors")
             description = {
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": CALIBRATED_VERSION if self._curved else SCHEMA_VERSION,
                 "labels": [label.to_dict() for label in self.labels],
                 "preprocessing": self.plan.to_dict(),
                 "model": self.model,
                 "test_time": list(self.variants),
                 "temperatures": self.temperatures,
+                **({"calibrators": {name: one.to_dict() for name, one in self.calibrators.items()}} if self.calibrators else {}),
                 "thresholds": self.thresholds,
                 "weights_sha256": hash_file(folder / "model.safetensors"),
                 "record": self.record,
@@ -117,8 +129,8 @@ class Checkpoint:
             raise MedaiError(f"{path} holds no checkpoint; give a run's directory or one with a checkpoint.json")
         description = read_json(folder / "checkpoint.json")
         version = str(description.get("schema_version", "?"))
-        if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-            raise MedaiError(f"{path} has checkpoint schema {version}, this medai reads {SCHEMA_VERSION}; install a matching medai")
+        if version.split(".")[0] not in (SCHEMA_VERSION.split(".")[0], CALIBRATED_VERSION.split(".")[0]):
+            raise MedaiError(f"{path} has checkpoint schema {version}, this medai reads {CALIBRATED_VERSION}; install a matching medai")
         digest = description.pop("hash", None)
         if digest != hash_text(canonical_json(description)) or description["weights_sha256"] != hash_file(folder / "model.safetensors"):
             raise MedaiError(f"{folder} was changed after it was written (its hash does not match); use an untouched copy")
@@ -143,6 +155,7 @@ def _from_description(description: dict[str, Any], weights: Path, digest: str) -
     except (RuntimeError, SafetensorError) as error:
         raise MedaiError(f"{weights} does not fit its network: {str(error).splitlines()[0]}") from None
     checkpoint.temperatures, checkpoint.thresholds = description["temperatures"], description["thresholds"]
+    checkpoint.calibrators = {name: Calibrator.from_dict(value) for name, value in description.get("calibrators", {}).items()}
     checkpoint.record, checkpoint.hash = description["record"], digest
     return checkpoint
 
@@ -163,7 +176,21 @@ def _ensemble(labels: tuple[Label, ...], plan: PreprocessingPlan, members: Seque
     classifiers = [_classifier(labels, plan, member["model"], member["test_time"]) for member in members]
     columns = [[value for label, value in zip(labels, _ordered(labels, member["temperatures"]), strict=True) for _ in label.columns]
                for member in members]  # fmt: skip
-    return Ensemble(classifiers, torch.tensor(columns, dtype=torch.float32))
+    return Ensemble(classifiers, torch.tensor(columns, dtype=torch.float32), _calibrations(labels, members))
+
+
+def _calibrations(labels: tuple[Label, ...], members: Sequence[Mapping[str, Any]]) -> list[Calibrate]:
+    """None where every member has temperatures alone."""
+    if not any(member.get("calibrators") for member in members):
+        return []
+    return [
+        Calibrate(
+            labels,
+            {name: Calibrator("temperature", value) for name, value in member["temperatures"].items()}
+            | {name: Calibrator.from_dict(value) for name, value in member.get("calibrators", {}).items()},
+        )
+        for member in members
+    ]
 
 
 def _ordered(labels: Sequence[Label], temperatures: Mapping[str, float]) -> list[float]:

@@ -95,7 +95,11 @@ def ensemble(runs: Sequence[Path], output: Path, cohorts: Path = Path("cohorts")
 
 def combine(members: Sequence[Checkpoint]) -> Checkpoint:
     """The checkpoint of several: their networks, heads, variants and temperatures; calibration and thresholds are not frozen yet."""
-    nodes = [{"model": each.model, "test_time": list(each.variants), "temperatures": each.temperatures} for each in members]
+    nodes = [
+        {"model": each.model, "test_time": list(each.variants), "temperatures": each.temperatures}
+        | ({"calibrators": {name: one.to_dict() for name, one in each.calibrators.items()}} if each.calibrators else {})
+        for each in members
+    ]
     checkpoint = Checkpoint.fresh(members[0].labels, members[0].plan, {"_target_": ENSEMBLE, "members": nodes})
     network = checkpoint.classifier.network
     assert isinstance(network, Ensemble)
@@ -215,11 +219,11 @@ def _record(runs: Sequence[Path], members: Sequence[Checkpoint], cohort: Cohort,
 def _freeze(
     checkpoint: Checkpoint, cohort: Cohort, held_out: HeldOut, logit: Float32[np.ndarray, "n P"], chosen: dict[str, Any], folder: Path
 ) -> dict[str, float]:
-    """Fit the temperature and choose the thresholds by the members' rule, and write the report."""
+    """Fit the calibration and choose the thresholds by the members' rule, and write the report."""
     method, rule = chosen["calibration"]["method"], chosen["thresholds"]["rule"]
     target = [held_out.cases[label.name].cast(pl.Int64).fill_null(UNKNOWN).to_numpy() for label in checkpoint.labels]
     frozen = freeze(checkpoint.labels, logit, np.stack(target, axis=1), method, rule)
-    checkpoint.temperatures, checkpoint.thresholds = frozen.temperatures, frozen.thresholds
+    checkpoint.temperatures, checkpoint.thresholds, checkpoint.calibrators = frozen.temperatures, frozen.thresholds, frozen.calibrators
     on: dict[str, Any] = {"part": held_out.part, "split": "development" if held_out.out_of_fold else "validation"}
     on |= {"cases": len(held_out.cases), "assumed": list(frozen.assumed)}
     checkpoint.record |= {"thresholds": {"rule": rule} | on, "calibration": {"method": method} | on}

@@ -60,14 +60,19 @@ class Ensemble(nn.Module):
     Args:
         members: Classifiers of the same labels and input.
         temperatures: Of each member, for each column of the logits.
+        calibrations: Of each member, in the place of its temperatures; by default there are none.
     """
 
-    def __init__(self, members: Sequence[Classifier], temperatures: Float[Tensor, "M P"]) -> None:
+    def __init__(self, members: Sequence[Classifier], temperatures: Float[Tensor, "M P"], calibrations: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.calibrations = nn.ModuleList(calibrations)
         self.register_buffer("temperatures", temperatures, persistent=False)  # the checkpoint's record has them
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P"]:
+        if len(self.calibrations):
+            pairs = zip(self.members, self.calibrations, strict=True)
+            return torch.stack([calibrate(member.averaged(images)) for member, calibrate in pairs]).mean(dim=0)  # type: ignore[operator]
         temperatures: Tensor = self.get_buffer("temperatures")
         logits = [member.averaged(images) / temperatures[place] for place, member in enumerate(self.members)]  # type: ignore[operator]
         return torch.stack(logits).mean(dim=0)

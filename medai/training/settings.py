@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medai.core.error import MedaiError
+from medai.evaluation.rule import RULES, parse_rule
 from medai.preprocessing.plan import IntensityPlan
 from medai.tracking.settings import TrackingSettings
 
 SCHEDULES = ("constant", "cosine", "one_cycle", "polynomial", "step")
-RULES = "youden, accuracy, sensitivity=<0..1>, specificity=<0..1>, or a number from 0 to 1"
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 MONITORS = ("auroc", "accuracy", "loss", "last")
 ENGINES = ("auto", "batched", "monai")
@@ -114,8 +114,10 @@ class TrainingSettings:
         monitor: What chooses the best epoch on validation: ``auroc``, ``accuracy``, ``loss``; or ``last`` to keep the last.
         patience: Stop after this many epochs without improvement; null to run to the end.
         threshold: How the operating point is chosen on validation: ``youden``, ``accuracy``, ``sensitivity=0.95``,
-            ``specificity=0.90`` or a number.
-        calibration: ``temperature`` (fitted on validation) or ``none``.
+            ``specificity=0.90``, ``cost=1:20@0.01`` (cost of a false positive, of a false negative, prevalence), ``ppv=0.3@0.01``
+            or a number.
+        calibration: Fitted on validation: ``temperature``, ``platt`` or ``isotonic`` (the last from about 1,000 cases on; labels of
+            several classes get a temperature), or ``none``.
         precision: ``auto`` takes bf16-mixed where the hardware computes it natively, else 32-true.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         channels_last: Memory layout that is faster for most convolutional networks.
@@ -176,7 +178,7 @@ class TrainingSettings:
         _check("training.precision", self.precision, PRECISIONS)
         _check("training.monitor", self.monitor, MONITORS)
         _check("training.class_weights", self.class_weights, ("none", "balanced"))
-        _check("training.calibration", self.calibration, ("temperature", "none"))
+        _check("training.calibration", self.calibration, ("temperature", "platt", "isotonic", "none"))
         _check("training.accelerator", self.accelerator, ("auto", "cpu", "cuda"))
         _within("training.epochs", self.epochs, 1, 100_000)
         _within("training.batch_size", self.batch_size, 1, 1_000_000)
@@ -208,8 +210,10 @@ class TrainingSettings:
             _within("training.patience", self.patience, 1, 100_000)
         if self.gradient_clip is not None:
             _within("training.gradient_clip", self.gradient_clip, 1e-9, 1e9)
-        if not _is_rule(self.threshold):
-            raise MedaiError(f"training.threshold is {self.threshold!r}; allowed: {RULES}")
+        try:
+            parse_rule(self.threshold)
+        except MedaiError:
+            raise MedaiError(f"training.threshold is {self.threshold!r}; allowed: {RULES}") from None
 
 
 @dataclass
@@ -270,18 +274,6 @@ class TrainSettings:
             _within("fold", self.fold, 0, self.folds - 1)
         if self.resume and self.repeat:
             raise MedaiError("resume goes on with a run, repeat does one again; give one of them")
-
-
-def _is_rule(text: str) -> bool:
-    """Whether `text` is a rule of `medai.evaluation.threshold`, whose import would make `--help` slow."""
-    name, _, number = text.partition("=")
-    if text in ("youden", "accuracy"):
-        return True
-    try:
-        value = float(number if name in ("sensitivity", "specificity") else text)
-    except ValueError:
-        return False
-    return 0 <= value <= 1
 
 
 def _is_variant(text: str) -> bool:

@@ -124,7 +124,7 @@ def _freeze(settings: TrainSettings, material: Material, folder: Path, best: Che
         raw = torch.cat([best.classifier.averaged(prepare(batch.to(device))) for batch in batches]).float().cpu().numpy()
     best.classifier.cpu()
     frozen = freeze(best.labels, raw, validation.target, training.calibration, training.threshold)
-    best.temperatures, best.thresholds = frozen.temperatures, frozen.thresholds
+    best.temperatures, best.thresholds, best.calibrators = frozen.temperatures, frozen.thresholds, frozen.calibrators
     part = "validation split" if settings.fold is None else f"held-out fold {settings.fold} of {settings.folds}"
     chosen_on = {"part": part, "split": "validation", "cases": len(validation), "assumed": list(frozen.assumed)}
     best.record["thresholds"] = {"rule": training.threshold} | chosen_on

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from medai.core.error import MedaiError
 from medai.core.label import Label, slices_of
 from medai.evaluation.auroc import auroc
-from medai.evaluation.calibration import fit_temperature
+from medai.evaluation.calibrator import Calibrator, fit_calibrator
 from medai.evaluation.threshold import choose
 from medai.task.task import UNKNOWN, Loss
 
@@ -21,12 +21,14 @@ class Frozen:
     """What validation decides about the shipped model: per label a temperature and, if binary, a threshold.
 
     Attributes:
+        calibrators: Of the binary labels that have a line or a curve in the place of a temperature.
         assumed: Labels with one class only on validation: their temperature is 1 and their threshold 0.5.
     """
 
     temperatures: dict[str, float]
     thresholds: dict[str, float]
     assumed: tuple[str, ...]
+    calibrators: dict[str, Calibrator] = field(default_factory=dict)
 
 
 def figures(
@@ -60,21 +62,24 @@ def figures(
 def freeze(
     labels: Sequence[Label], logit: Float[np.ndarray, "N P"], target: Int64[np.ndarray, "N L"], calibration: str, rule: str
 ) -> Frozen:
-    """Fit the calibration and choose the thresholds, on validation alone."""
-    temperatures, thresholds, assumed = {}, {}, []
+    """Fit the calibration and choose the thresholds, on validation alone. Platt's line and isotonic are for binary labels."""
+    temperatures, thresholds, assumed, calibrators = {}, {}, [], {}
     for index, label in enumerate(labels):
         known = target[:, index] != UNKNOWN
         part, truth = logit[known][:, slices_of(labels)[label.name]].astype(np.float64), target[known, index]
         part = part[:, 0] if label.kind == "binary" else part
         both = len(np.unique(truth)) > 1
         assumed += [] if both else [label.name]
-        fitted = fit_temperature(part, truth) if calibration == "temperature" and both else 1.0
-        temperatures[label.name] = float(np.float32(fitted))
+        kind = "temperature" if calibration in ("platt", "isotonic") and label.kind != "binary" else calibration
+        fitted = fit_calibrator(kind if both else "none", part, truth)
+        temperatures[label.name] = fitted.temperature
+        if fitted.kind in ("platt", "isotonic"):
+            calibrators[label.name] = fitted
         if label.kind == "binary":
-            probability = 1 / (1 + np.exp(-part / temperatures[label.name]))
+            probability = 1 / (1 + np.exp(-fitted.apply(part)))
             chosen = choose(probability, truth, rule) if both else 0.5
             thresholds[label.name] = float(np.float32(chosen))  # as the exported graph holds it
-    return Frozen(temperatures, thresholds, tuple(assumed))
+    return Frozen(temperatures, thresholds, tuple(assumed), calibrators)
 
 
 def _area(score: Float[np.ndarray, " N"], positive: np.ndarray) -> float:

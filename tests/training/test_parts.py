@@ -93,3 +93,17 @@ def test_validation_freezes_a_temperature_and_a_threshold_that_the_graph_can_hol
     assert frozen.thresholds["effusion"] == np.float32(frozen.thresholds["effusion"])
     assert freeze([BINARY], logit, target, "none", "0.25").temperatures == {"effusion": 1.0}
     assert freeze([BINARY], logit, target, "none", "0.25").thresholds == {"effusion": 0.25}
+
+
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_validation_freezes_a_line_or_a_curve_for_binary_labels_and_a_temperature_for_others(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    target = np.stack([rng.integers(0, 2, 600), rng.integers(0, 3, 600)], axis=1)
+    logit = rng.normal(size=(600, 4)).astype(np.float32) * 3 + 1
+    logit[:, 0] += 3 * target[:, 0]
+    logit[np.arange(600), 1 + target[:, 1]] += 2
+    frozen = freeze([BINARY, STAGE], logit, target, kind, "cost=1:5@0.1")
+    assert {name: one.kind for name, one in frozen.calibrators.items()} == {"effusion": kind}
+    assert frozen.temperatures["stage"] > 1.2
+    one_class = freeze([BINARY], logit[:, :1], np.ones((600, 1), dtype=np.int64), kind, "youden")
+    assert (one_class.calibrators, one_class.temperatures, one_class.assumed) == ({}, {"effusion": 1.0}, ("effusion",))

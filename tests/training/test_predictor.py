@@ -13,6 +13,7 @@ from torch.nn import functional
 from medai.core.error import MedaiError
 from medai.core.file import canonical_json, hash_text
 from medai.core.label import Label
+from medai.evaluation.calibrator import Calibrator
 from medai.export.graph import export_graph
 from medai.export.parity import OnnxRunner, TorchRunner
 from medai.preprocessing.plan import IntensityPlan, PreprocessingPlan, ResizePlan
@@ -157,6 +158,40 @@ def test_an_ensemble_is_saved_and_read_like_any_checkpoint(tmp_path: Path) -> No
         assert torch.equal(one, other)
 
 
+CURVES = {"nodule": Calibrator("isotonic", logits=(-2.0, -0.5, 0.5, 3.0), probabilities=(0.0625, 0.25, 0.25, 0.875))}
+
+
+def test_a_calibrated_checkpoint_is_read_back_and_older_readers_refuse_it(tmp_path: Path) -> None:
+    checkpoint = model(seed=1)
+    plain = checkpoint.predictor()(pictures(6))[1]
+    checkpoint.calibrators = CURVES
+    checkpoint.save(tmp_path / "checkpoint")
+    assert json.loads((tmp_path / "checkpoint" / "checkpoint.json").read_text())["schema_version"] == "2.0"
+    read = Checkpoint.load(tmp_path)
+    assert read.calibrators == CURVES
+    found, expected = read.predictor()(pictures(6)), checkpoint.predictor()(pictures(6))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert not torch.allclose(found[1][:, 0], plain[:, 0]) and torch.equal(found[1][:, 1:], plain[:, 1:])
+    raw = checkpoint.classifier.averaged(checkpoint.predictor().preprocessing(pictures(6)))[:, 0]
+    assert found[1][:, 0].numpy() == pytest.approx(CURVES["nodule"].apply(raw.numpy()), abs=1e-5)
+
+
+def test_the_members_curves_go_in_before_the_mean_and_through_the_export(tmp_path: Path) -> None:
+    members = [model(("mirror",), seed=1, temperature=2.0), model(seed=2)]
+    members[0].calibrators = CURVES
+    logits = [member.predictor()(pictures(5))[1] for member in members]
+    checkpoint = combine(members)
+    assert torch.allclose(checkpoint.predictor()(pictures(5))[1], (logits[0] + logits[1]) / 2, atol=1e-5)
+    checkpoint.record, checkpoint.calibrators = {"thresholds": {}}, {"nodule": Calibrator("platt", 1.5, -0.25)}
+    checkpoint.save(tmp_path / "checkpoint")
+    predictor = Checkpoint.load(tmp_path).predictor()
+    graph, pixels = export_graph(predictor, 1), pictures(7).numpy()
+    found, expected = OnnxRunner(graph, threads=1)(pixels), TorchRunner(predictor)(pixels)
+    np.testing.assert_allclose(found.probability, expected.probability, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(found.decision, expected.decision)
+    assert expected.probability[:, 0].std() > 0.05, "degenerate outputs prove nothing"
+
+
 # The exported graph
 
 
@@ -209,8 +244,8 @@ def test_variants_are_saved_with_the_checkpoint(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_a_newer_major_schema_is_refused(tmp_path: Path) -> None:
     model().save(tmp_path / "checkpoint")
-    rewrite(tmp_path / "checkpoint", lambda description: description.update(schema_version="2.0"))
-    with pytest.raises(MedaiError, match="has checkpoint schema 2.0, this medai reads 1.1"):
+    rewrite(tmp_path / "checkpoint", lambda description: description.update(schema_version="3.0"))
+    with pytest.raises(MedaiError, match="has checkpoint schema 3.0, this medai reads 2.0"):
         Checkpoint.load(tmp_path)
 
 
