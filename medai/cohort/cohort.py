@@ -7,7 +7,18 @@ from typing import Any
 import polars as pl
 
 from medai.cohort.key import Keys
-from medai.cohort.schema import CASES, DEVELOPMENT_LABELS, QUARANTINE, RECORD, SCHEMA_VERSION, SPLIT, TEST_LABELS, check_version
+from medai.cohort.schema import (
+    CASES,
+    DEVELOPMENT_LABELS,
+    QUARANTINE,
+    RECORD,
+    SCHEMA_VERSION,
+    SEAL_FOLDER,
+    SEALED_LABELS,
+    SPLIT,
+    TEST_LABELS,
+    check_version,
+)
 from medai.cohort.write import content_hash, hash_part, part_files
 from medai.core.error import MedaiError
 from medai.core.file import read_json
@@ -78,6 +89,11 @@ class Cohort:
         """Whether every case has a patient. Where not, cases of one patient may lie in two splits unseen."""
         return int(self.meta["counts"]["patients_unknown"]) == 0
 
+    @property
+    def sealed(self) -> bool:
+        """Whether the test labels are encrypted, and only an evaluator with the key reads them."""
+        return (self.path / SEALED_LABELS).exists()
+
     def cases(self) -> pl.DataFrame:
         """Every case, ordered by ordinal, without labels."""
         return self._read(CASES)
@@ -96,9 +112,14 @@ class Cohort:
         Returns:
             The columns of the cases, `split`, and one integer column a label (class index, null = unknown), ordered by
             ordinal. Excluded cases are left out.
+
+        Raises:
+            MedaiError: there is no such split, or the test set is sealed.
         """
         if split not in SPLITS:
             raise MedaiError(f"split is {split!r}; allowed: {', '.join(SPLITS)}")
+        if split == "test" and self.sealed:
+            raise MedaiError(f"the test labels of {self.path} are sealed; only medai evaluate with seal_key=FILE reads them")
         partition = "test" if split == "test" else "development"
         cases = self.cases().filter((pl.col("partition") == partition) & pl.col("exclusion").is_null())
         if partition == "test":
@@ -125,7 +146,7 @@ class Cohort:
         return keys if keys.identity == self.meta.get("key_identity") else None
 
     def check(self) -> None:
-        """Verify the hash of every part, the pixels included.
+        """Verify the hash of every part, the pixels included. Sealed test labels are checked by whoever opens them.
 
         Raises:
             MedaiError: a part is missing, changed or too many, or the site's key is another one.
@@ -133,7 +154,12 @@ class Cohort:
         keys = Keys.of(bool(self.meta.get("public")), create=False)
         if keys.identity != self.meta.get("key_identity"):
             raise MedaiError(f"{self.path} was made with another site's key; its hashes can only be checked with that one")
-        recorded, found = self.meta["parts"], set(part_files(self.path))
+        recorded = dict(self.meta["parts"])
+        found = {name for name in part_files(self.path) if name != SEALED_LABELS and not name.startswith(f"{SEAL_FOLDER}/")}
+        if self.sealed:
+            if TEST_LABELS in found:
+                raise MedaiError(f"{self.path / TEST_LABELS} lies beside its sealed copy: finish the sealing with medai seal, or remove it")
+            recorded.pop(TEST_LABELS, None)
         for name in sorted(found | set(recorded)):
             if name not in found:
                 raise MedaiError(f"{self.path / name} is missing; restore it, or ingest again")
