@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import medai
 from medai.cli_data import DATA
+from medai.cli_evaluation import EVALUATION
+from medai.cli_freeze import FREEZE
 from medai.cli_parser import Parser
+from medai.cli_precision import PRECISION
+from medai.cli_seal import SEAL
 from medai.core.error import MedaiError, Refusal
 from medai.core.progress import say
 
@@ -40,7 +44,12 @@ medai {medai.__version__}: train, evaluate and ship imaging-diagnosis models
   medai range-test key=value …       which learning rates a training takes, in a hundred steps
   medai bench     train key=value …  where the time of a training goes, and what to set
   medai ensemble  RUN RUN …          several runs, or the folds of a cross-validation, as one model
-  medai evaluate  key=value …        score a run, a checkpoint, a package or a table of predictions
+  medai evaluate  key=value …        score a run, a package, anyone's ONNX model or a table of predictions
+  medai compare   A.parquet B.parquet …   several models on the same cases: differences, not only p-values
+  medai freeze    TABLE --rule RULE  choose operating points on validation, into a hashed file
+  medai precision [COHORT]           what intervals and power a test set buys, before it is opened
+  medai seal      COHORT --key FILE  encrypt the test labels, with declared terms and a budget of attempts
+  medai audit-ledger COHORT --key FILE    check a sealed test set and its ledger
   medai export    candidate=RUN …    write the package: one ONNX graph, its contract and its vectors
   medai verify    PACKAGE            prove on this machine that a package answers as it was exported
   medai predict   PACKAGE FILE …     DICOM, PNG, JPEG, TIFF, BMP or npy to probability and decision
@@ -72,7 +81,20 @@ Measure a training with the settings of medai train, in under a minute and witho
   medai bench train experiment=quick
   medai bench input dataset=folder dataset.path=images augmentation=standard workers=4"""
 TRAIN_MODULES = {"torch", "monai", "mlflow", "optuna", "captum", "onnx", "onnxscript", "onnx_ir", "safetensors"}
-PLAIN_MODULES = {"hydra", "omegaconf", "yaml", "antlr4", "polars", "blosc2", "scipy", "statsmodels", "matplotlib", "jinja2", "rich"}
+PLAIN_MODULES = {
+    "hydra",
+    "omegaconf",
+    "yaml",
+    "antlr4",
+    "polars",
+    "blosc2",
+    "scipy",
+    "statsmodels",
+    "matplotlib",
+    "jinja2",
+    "rich",
+    "cryptography",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -190,7 +212,13 @@ def evaluate(settings: "EvaluateSettings") -> Path:
     from medai.inference.evaluate import evaluate_candidate
 
     folder = evaluate_candidate(settings)
-    files = {"report": folder / "report.html", "metrics": folder / "metrics.json", "predictions": folder / "predictions.parquet"}
+    files = {
+        "dry run": folder / "dry_run.html",
+        "report": folder / "report.html",
+        "metrics": folder / "metrics.json",
+        "predictions": folder / "predictions.parquet",
+    }
+    files |= {path.name: path for path in sorted(folder.glob("report*.*")) if path.name != "report.html"}
     found = {name: path if path.exists() else None for name, path in files.items()}
     following = [f"medai export {_setting('candidate', settings.candidate)}"] if _is_run(settings.candidate) else []
     _conclude(found, following)
@@ -441,6 +469,10 @@ PLAIN: dict[str, Callable[[list[str]], int]] = {
     "predict": _predict,
     "info": _info,
     **DATA,
+    **EVALUATION,
+    **FREEZE,
+    **PRECISION,
+    **SEAL,
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whatever predicts: a run, a checkpoint or a package, behind one interface."""
+"""Whatever predicts: a run, a checkpoint, a package or a model of someone else, behind one interface."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from jaxtyping import Float, Float32, Int64, Shaped
 
 from medai.core.error import MedaiError
 from medai.core.label import Label
+
+WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 if TYPE_CHECKING:
     from medai.device.package import Package
@@ -29,12 +31,12 @@ class Candidate(Protocol):
     """A model that can be evaluated.
 
     Attributes:
-        kind: ``"checkpoint"`` or ``"package"``.
+        kind: ``"checkpoint"``, ``"package"``, ``"onnx"`` or ``"torch"``.
         path: Where it lies.
         labels: What it predicts, in the order of its outputs.
         thresholds: Per binary label, frozen on validation.
         hash: Of its content.
-        cohort: Hash, name and (where known) place of the cohort that it was made from.
+        cohort: Hash, name and (where known) place of the cohort that it was made from; empty texts where that is not known.
         threshold_source: Where the thresholds come from.
         intended_use: One or two sentences, or nothing.
         facts: More facts for people.
@@ -62,15 +64,51 @@ class Candidate(Protocol):
     def predict(self, pixels: Float32[np.ndarray, "N C H W"]) -> Outputs:
         """Predict from native modality values."""
 
+    def view(self, pixels: Float32[np.ndarray, "C H W"]) -> Float32[np.ndarray, "c h w"]:
+        """One prepared image as the model's network sees it, or as it is given where that happens inside of the model."""
 
-def open_candidate(path: Path) -> Candidate:
-    """Open a run's directory, a checkpoint or a package (directory or zip).
+    def doubts(self) -> list[str]:
+        """Sentences on what looks wrong in how the model was called, after it has predicted."""
+
+
+def open_candidate(path: Path | str, *, contract: Path | str | None = None, runs: Path | str = "runs") -> Candidate:
+    """Open a run's directory, a checkpoint, a package (directory or zip), an ONNX file, torch weights, or what MLflow holds.
+
+    Args:
+        path: Where it is; ``models:/NAME/VERSION``, ``models:/NAME@ALIAS`` and ``runs:/ID/PATH`` are fetched from MLflow.
+        contract: How to call a model that is not ours; None takes the YAML file beside it, of the same name.
+        runs: Folder of the runs, with MLflow's default store and what is fetched.
 
     Raises:
-        MedaiError: it is none of these.
+        MedaiError: it is none of these, or the contract does not fit it.
+
+    Example:
+        >>> open_candidate("vendor.onnx", contract="vendor.yaml").labels[0].name
+        'pneumonia'
     """
+    from medai.inference.mlflow_model import beside_model, fetch_model, is_mlflow, model_in
+
+    if is_mlflow(str(path)):
+        path = fetch_model(str(path), Path(runs))
+    path = Path(path)
     if not path.exists():
-        raise MedaiError(f"candidate {path} does not exist; give a run's directory, a checkpoint or a package")
+        raise MedaiError(f"candidate {path} does not exist; give a run's directory, a checkpoint, a package or a model with its contract")
+    given = Path(contract) if contract is not None else None
+    if (path / "MLmodel").is_file():
+        given, path = given or beside_model(path), model_in(path)
+    suffix = path.suffix.lower()
+    if suffix == ".onnx":
+        from medai.inference.onnx_model import open_onnx
+
+        return open_onnx(path, given)
+    if suffix in WEIGHTS and path.is_file():
+        return _weights(path, given)
+    if given is not None:
+        raise MedaiError(f"{path} is no .onnx file and no file of weights ({', '.join(WEIGHTS)}), and needs no contract=; leave it out")
+    return _ours(path)
+
+
+def _ours(path: Path) -> Candidate:
     if path.suffix.lower() == ".zip" or (path / "package.json").is_file():
         from medai.device.package import Package
 
@@ -83,9 +121,19 @@ def open_candidate(path: Path) -> Candidate:
                 f"{path} is a checkpoint, which needs {error.name}: pip install 'medai[train]', or evaluate its package"
             ) from None
         return CheckpointCandidate(Checkpoint.load(path), path)
-    if path.suffix.lower() == ".onnx":
-        raise MedaiError(f"{path} is an ONNX file without its contract; give the package directory or zip that medai export wrote")
-    raise MedaiError(f"candidate {path} is not a run, a checkpoint or a package: it has no checkpoint.json and no package.json")
+    if models := sorted(path.glob("*.onnx")) if path.is_dir() else []:
+        raise MedaiError(f"{path} is a folder with {models[0].name}; give the file itself: candidate={models[0]} contract=<file>.yaml")
+    raise MedaiError(
+        f"candidate {path} is no run, checkpoint or package (it has no checkpoint.json and no package.json), and no .onnx file"
+    )
+
+
+def _weights(path: Path, contract: Path | None) -> Candidate:
+    try:
+        from medai.inference.torch_model import open_torch
+    except ModuleNotFoundError as error:
+        raise MedaiError(f"{path} holds weights, which need {error.name}: pip install 'medai[train]', or ask for an ONNX file") from None
+    return open_torch(path, contract)
 
 
 class CheckpointCandidate:
@@ -120,6 +168,17 @@ class CheckpointCandidate:
         probability, logit, decision = (output.cpu().numpy() for output in outputs)
         return Outputs(probability, logit, decision)
 
+    def view(self, pixels: Float32[np.ndarray, "C H W"]) -> Float32[np.ndarray, "c h w"]:
+        import torch
+
+        with torch.inference_mode():
+            seen = self.predictor.preprocessing(torch.from_numpy(pixels[None]).to(self._device))
+        image: Float32[np.ndarray, "c h w"] = seen[0].cpu().numpy()
+        return image
+
+    def doubts(self) -> list[str]:
+        return []
+
 
 class PackageCandidate:
     """An exported package, run by ONNX Runtime. No torch."""
@@ -144,3 +203,9 @@ class PackageCandidate:
     def predict(self, pixels: Float32[np.ndarray, "N C H W"]) -> Outputs:
         outputs = self._package.predict(pixels)
         return Outputs(outputs.probability, outputs.logit, outputs.decision)
+
+    def view(self, pixels: Float32[np.ndarray, "C H W"]) -> Float32[np.ndarray, "c h w"]:
+        return pixels  # its graph resizes and scales
+
+    def doubts(self) -> list[str]:
+        return []

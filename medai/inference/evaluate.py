@@ -1,8 +1,6 @@
 """Evaluate a candidate or a table: the only reader of held-out labels."""
 
-import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -13,15 +11,24 @@ from medai.core.environment import versions
 from medai.core.error import MedaiError
 from medai.core.label import Label
 from medai.core.progress import say
-from medai.evaluation.evaluate import evaluate
+from medai.evaluation.frozen_point import OperatingPoints, thresholds_for
 from medai.evaluation.predictions import predictions_table
-from medai.evaluation.report.context import CohortSummary, ReportContext
-from medai.evaluation.results import Explainer, cohort_summary, write_results
-from medai.evaluation.table import infer_labels, read_predictions
+from medai.evaluation.report.context import ReportContext
+from medai.evaluation.results import Explainer, cohort_summary, languages_of, write_results
+from medai.evaluation.table import one_class
 from medai.inference.candidate import Candidate, CheckpointCandidate, open_candidate
+from medai.inference.dry_run import dry_run
+from medai.inference.figures import check_output, figures, frozen_points, known_thresholds
+from medai.inference.looks import Looks
+from medai.inference.plan import precision_record
 from medai.inference.predict import predict_cases
+from medai.inference.reference import compare_with_reference
+from medai.inference.sealed import Contender, evaluate_sealed
 from medai.inference.settings import EvaluateSettings
+from medai.inference.table import evaluate_table
+from medai.inference.tracked import track
 from medai.ingest.ingest import ingest
+from medai.seal.session import SealedSession
 from medai.source.build import build_source
 from medai.store.shard import NativePixels
 
@@ -32,89 +39,103 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
     """Score a model on a split of a cohort, or a table of predictions.
 
     Returns:
-        The folder with `predictions.parquet`, `metrics.json` and `report.html`.
+        The folder with `predictions.parquet`, `metrics.json` and `report.html`; of a dry run, that with `dry_run.html`.
 
     Raises:
         MedaiError: the candidate, the data and the labels do not fit together.
     """
     if settings.predictions:
-        return _evaluate_table(settings, Path(settings.predictions))
-    candidate = open_candidate(Path(settings.candidate or ""))
-    cohort = _cohort(settings, candidate)
+        return evaluate_table(settings, Path(settings.predictions), lambda labels: cohort_of(settings, labels))
+    candidate = open_candidate(settings.candidate or "", contract=settings.contract, runs=settings.runs)
+    cohort = cohort_of(settings, candidate.labels, candidate)
     _check_labels(candidate, cohort)
+    folder = Path(settings.output) if settings.output else _folder(candidate, cohort, settings)
+    if settings.dry_run:
+        return dry_run(candidate, cohort, settings.split, folder).parent
+    check_output(folder, pdf=settings.pdf)
+    thresholds, points = operating_points(settings, candidate)
+    title = settings.title or f"{_title(settings.split)} of {cohort.name}"
+    origin = _origin(settings, candidate, points)
+    if settings.split == "test" and cohort.sealed:
+        return evaluate_sealed(settings, _contender(candidate, cohort, thresholds, origin), cohort, folder, title)
+    if settings.seal_key is not None:
+        raise MedaiError(f"seal_key= is set, and the {settings.split} labels of {cohort.path} are not sealed; leave it out")
     cases = cohort.select(settings.split)
     if cases.is_empty():
         raise MedaiError(f"cohort {cohort.path} has no {settings.split} cases; choose another split=… or dataset=…")
-    folder = Path(settings.output) if settings.output else _folder(candidate, cohort, settings.split)
-    _check_output(folder)
     notes = _check_unseen(settings, candidate, cohort, cases)
-    looks = _looks(cohort) if settings.split == "test" else None
+    plan = precision_record(cohort, candidate.labels) if settings.split == "test" else None
+    looks = Looks.open(cohort) if settings.split == "test" else None
     predicted = predict_cases(candidate, cohort, cases)
-    thresholds = candidate.thresholds | _known(settings.thresholds, candidate.labels)
     table = predictions_table(predicted.cases, candidate.labels, predicted.outputs.probability, predicted.outputs.logit)
-    evaluation = evaluate(table, candidate.labels, thresholds, seed=settings.seed, replicates=settings.replicates)
+    evaluation = figures(settings, table, candidate.labels, thresholds, points, plan)
+    evaluation = compare_with_reference(settings, evaluation, candidate.path.stem, cohort, predicted.cases)
     explainer, maps = _explainer(settings, candidate)
     context = ReportContext(
-        title=settings.title or f"{_title(settings.split)} of {cohort.name}",
+        title=title,
         cohort=cohort_summary(cohort, settings.split, predicted.cases),
         model=_describe(candidate),
         split=settings.split,
-        threshold_origin=_origin(settings, candidate),
+        threshold_origin=origin,
         intended_use=candidate.intended_use,
-        looks_at_test=_count_look(looks, candidate) if looks else None,
+        looks_at_test=looks.count(candidate.hash, candidate.kind) if looks else None,
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
-        notes=[*notes, *_notes(predicted.refused, cohort)],
+        notes=[*notes, *candidate.doubts(), *one_class(table, candidate.labels), *_notes(predicted.refused, cohort)],
         **maps,
     )
-    origin = {
+    about = {
         "candidate": {"kind": candidate.kind, "hash": candidate.hash},
         "cohort": {"name": cohort.name, "hash": cohort.hash},
         "split": settings.split,
         "refused": predicted.refused,
         "looks_at_test": context.looks_at_test,
     }
-    write_results(folder, evaluation, context, NativePixels(cohort.path), predicted.cases, origin, explainer)
+    write_results(
+        folder, evaluation, context, NativePixels(cohort.path), predicted.cases, about, explainer,
+        languages=languages_of(settings.language), pdf=settings.pdf,
+    )  # fmt: skip
     say(evaluation.headline)
+    track(settings, candidate, evaluation.metrics, folder)
     return folder
 
 
-def _evaluate_table(settings: EvaluateSettings, path: Path) -> Path:
-    folder = Path(settings.output) if settings.output else path.with_name(f"{path.stem}-evaluation")
-    _check_output(folder)
-    table = read_predictions(path)
-    labels = infer_labels(table)
-    binary = [label.name for label in labels if label.kind == "binary"]
-    thresholds = dict.fromkeys(binary, 0.5) | _known(settings.thresholds, labels)
-    evaluation = evaluate(table, labels, thresholds, seed=settings.seed, replicates=settings.replicates)
-    assumed = [name for name in binary if name not in settings.thresholds]
-    context = ReportContext(
-        title=settings.title or f"Evaluation of {path.name}",
-        cohort=CohortSummary(path.name, analysed=len(table)),
-        split=_split_of(table),
-        threshold_origin=f"0.5, since none was given for {', '.join(assumed)}" if assumed else "given on the command line",
-        created=time.strftime("%Y-%m-%d %H:%M"),
-        versions=versions(),
-        notes=("The scores came as a table: how they were made is not known to this program.",),
-        maps_note="" if settings.saliency == "none" else "No saliency maps: a table of predictions holds no network.",
-    )
-    folder = Path(settings.output) if settings.output else path.with_name(f"{path.stem}-evaluation")
-    write_results(folder, evaluation, context)
-    say(evaluation.headline)
-    return folder
+def operating_points(settings: EvaluateSettings, candidate: Candidate) -> tuple[dict[str, float], OperatingPoints | None]:
+    """The thresholds: those given on the command line before those of the frozen file before the candidate's own."""
+    points = frozen_points(settings)
+    frozen = thresholds_for(points, candidate.labels, model=candidate.hash) if points else {}
+    return candidate.thresholds | frozen | known_thresholds(settings, candidate.labels), points
 
 
-def _cohort(settings: EvaluateSettings, candidate: Candidate) -> Cohort:
+def cohort_of(settings: EvaluateSettings, labels: tuple[Label, ...], candidate: Candidate | None = None) -> Cohort:
     """The cohort that is named, or the one that the candidate was trained on."""
     if settings.dataset is not None:
         node = dict(settings.dataset)
         if not node.get("targets"):
-            node["targets"] = [label.to_dict() for label in candidate.labels]
+            node["targets"] = [label.to_dict() for label in labels]
         split = dict(node.get("split") or {})
         if not split.get("hold_out") and split.get("test") is None:  # new cases are a test set as a whole, unless they say otherwise
             node["split"] = split | {"test": 1.0}
         return ingest(build_source(node), Path(settings.cohorts), workers=settings.workers, allow=settings.allow)
-    return find_cohort(*candidate.cohort, Path(settings.cohorts))
+    if candidate is not None and candidate.cohort[0]:
+        return find_cohort(*candidate.cohort, Path(settings.cohorts))
+    if (Path(settings.cohorts) / "cohort.json").is_file():
+        return Cohort.open(Path(settings.cohorts))
+    what = candidate.path if candidate else settings.predictions
+    raise MedaiError(f"{what} brings no cohort of its own; name the data with dataset=…, or one cohort with cohorts=<its folder>")
+
+
+def _contender(candidate: Candidate, cohort: Cohort, thresholds: dict[str, float], origin: str) -> Contender:
+    def predict(session: SealedSession) -> pl.DataFrame:
+        predicted = predict_cases(candidate, cohort, session.cases())
+        outputs = predicted.outputs
+        return predictions_table(session.with_labels(predicted.cases), candidate.labels, outputs.probability, outputs.logit)
+
+    given = {name: value for name, value in thresholds.items() if candidate.thresholds.get(name) != value}
+    return Contender(
+        candidate.hash, candidate.kind, candidate.labels, candidate.thresholds, given, origin, predict,
+        _describe(candidate), candidate.intended_use, candidate.doubts,
+    )  # fmt: skip
 
 
 def _check_unseen(settings: EvaluateSettings, candidate: Candidate, cohort: Cohort, cases: pl.DataFrame) -> list[str]:
@@ -123,6 +144,8 @@ def _check_unseen(settings: EvaluateSettings, candidate: Candidate, cohort: Coho
     Returns:
         What the report has to say of it.
     """
+    if not candidate.cohort[0]:
+        return ["The model was made elsewhere: whether it has seen some of these images is not known to this program."]
     if settings.dataset is None:
         return _check_split(settings, candidate)
     try:
@@ -170,7 +193,8 @@ def _explainer(settings: EvaluateSettings, candidate: Candidate) -> tuple[Explai
     if settings.saliency == "none":
         return None, {}
     if not isinstance(candidate, CheckpointCandidate):
-        return None, {"maps_note": f"No saliency maps: a {candidate.kind} gives no gradients; evaluate the run to see them."}
+        kind = {"onnx": "vendor's ONNX file", "torch": "network of someone else"}.get(candidate.kind, candidate.kind)
+        return None, {"maps_note": f"No saliency maps: a {kind} gives no gradients; evaluate the run to see them."}
     from medai.interpretation.explain import explainer_of
 
     explainer, note = explainer_of(candidate.predictor, settings.saliency)
@@ -179,25 +203,13 @@ def _explainer(settings: EvaluateSettings, candidate: Candidate) -> tuple[Explai
     return explainer, {"maps": explainer.method if explainer else "", "maps_note": note}
 
 
-def _check_output(folder: Path) -> None:
-    """Refuse a folder that the results cannot replace before the work, and not after it."""
-    if folder.exists() and not (folder.is_dir() and ((folder / "metrics.json").is_file() or not any(folder.iterdir()))):
-        raise MedaiError(f"{folder.resolve()} exists already and holds other things; remove it or choose another output=…")
-
-
-def _known(thresholds: Mapping[str, float], labels: tuple[Label, ...]) -> dict[str, float]:
-    binary = [label.name for label in labels if label.kind == "binary"]
-    for name in thresholds:
-        if name not in binary:
-            raise MedaiError(f"thresholds.{name}: there is no such binary label; there are: {', '.join(binary) or 'none'}")
-    return dict(thresholds)
-
-
-def _origin(settings: EvaluateSettings, candidate: Candidate) -> str:
+def _origin(settings: EvaluateSettings, candidate: Candidate, points: OperatingPoints | None) -> str:
     given = sorted(settings.thresholds)
     if len(given) == sum(label.kind == "binary" for label in candidate.labels):
         return "given on the command line"
-    return f"chosen on {candidate.threshold_source}" + (f"; {', '.join(given)} given on the command line" if given else "")
+    chosen = f"chosen on {candidate.threshold_source}" if candidate.cohort[0] else candidate.threshold_source
+    chosen = f"chosen on {points.origin}" if points else chosen
+    return chosen + (f"; {', '.join(given)} given on the command line" if given else "")
 
 
 def _describe(candidate: Candidate) -> dict[str, str]:
@@ -213,36 +225,10 @@ def _notes(refused: dict[str, str], cohort: Cohort) -> list[str]:
     return notes
 
 
-def _looks(cohort: Cohort) -> Path:
-    """The list of looks at the cohort's test labels, beside the cohort. It is opened before the work, so that no look goes uncounted."""
-    path = cohort.path.parent / "looks" / f"{cohort.name}-{cohort.hash[:16]}.jsonl"
-    try:
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    except OSError as error:
-        raise MedaiError(
-            f"the list of looks at the test labels, {path}, cannot be written ({error.strerror}); use a copy of the cohort"
-        ) from None
-    return path
-
-
-def _count_look(path: Path, candidate: Candidate) -> int:
-    """Add a look; give their number."""
-    look = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "candidate": candidate.hash, "kind": candidate.kind}
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(look) + "\n")
-    return len(path.read_text(encoding="utf-8").splitlines())
-
-
-def _folder(candidate: Candidate, cohort: Cohort, split: str) -> Path:
+def _folder(candidate: Candidate, cohort: Cohort, settings: EvaluateSettings) -> Path:
     base = candidate.path if candidate.kind == "checkpoint" else candidate.path.parent
-    name = f"{cohort.name}-{split}-{cohort.hash[:8]}" + ("" if candidate.kind == "checkpoint" else f"-{candidate.path.stem}")
-    return base / "evaluation" / name
-
-
-def _split_of(table: pl.DataFrame) -> str:
-    splits = table["split"].drop_nulls().unique().to_list() if "split" in table.columns else []
-    return str(splits[0]) if len(splits) == 1 else "as given"
+    name = f"{cohort.name}-{settings.split}-{cohort.hash[:8]}" + ("" if candidate.kind == "checkpoint" else f"-{candidate.path.stem}")
+    return base / "evaluation" / (f"{name}-dry" if settings.dry_run else name)
 
 
 def _title(split: str) -> str:

@@ -1,0 +1,94 @@
+"""The evaluation on a sealed test set: what may be shown of it, and nothing else."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import polars as pl
+
+from medai.cohort.cohort import Cohort
+from medai.core.environment import versions
+from medai.core.error import MedaiError
+from medai.core.label import Label
+from medai.core.progress import say
+from medai.evaluation.group import groups_of
+from medai.evaluation.report.context import CohortSummary, ReportContext
+from medai.evaluation.results import languages_of, write_results
+from medai.inference.figures import figures, shaping
+from medai.inference.settings import EvaluateSettings
+from medai.seal.results import sealed_headline
+from medai.seal.session import SealedSession
+from medai.seal.suppression import public_table
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Whoever is evaluated on a sealed test set.
+
+    Attributes:
+        hash: Of all its bytes.
+        kind: E.g. ``"checkpoint"`` or ``"table"``.
+        labels: What it predicts.
+        thresholds: That it froze on its own validation cases.
+        given: For this evaluation, on the command line or in a file.
+        origin: Where thresholds come from, in words.
+        predict: The predictions on the sealed cases with their truth, made in this order.
+        model: Facts for the report.
+        intended_use: For the report.
+        doubts: Further sentences for the report, asked for after the predictions.
+    """
+
+    hash: str
+    kind: str
+    labels: Sequence[Label]
+    thresholds: Mapping[str, float]
+    given: Mapping[str, float]
+    origin: str
+    predict: Callable[[SealedSession], pl.DataFrame]
+    model: Mapping[str, str] = field(default_factory=dict)
+    intended_use: str = ""
+    doubts: Callable[[], Sequence[str]] = tuple
+
+
+def evaluate_sealed(settings: EvaluateSettings, contender: Contender, cohort: Cohort, folder: Path, title: str) -> Path:
+    """Spend an attempt on a sealed test set, and write what its terms release.
+
+    Args:
+        settings: With `seal_key`.
+        contender: The model, or somebody's scores.
+        cohort: Sealed.
+        folder: Of the results.
+        title: Of the report.
+
+    Raises:
+        MedaiError: no key or a wrong one, a spent budget, a tuned threshold, or files that are not what was sealed.
+    """
+    if settings.seal_key is None:
+        raise MedaiError(f"the test labels of {cohort.path} are sealed; give the evaluator's key with seal_key=FILE")
+    if settings.reference is not None:
+        raise MedaiError("reference= would be a second look at a sealed test set; evaluate the two models apart, an attempt each")
+    with SealedSession(cohort, Path(settings.seal_key)) as session:
+        frozen = session.thresholds(contender.thresholds, contender.given)
+        session.begin(contender.hash, contender.kind, shaping(settings, frozen))
+        evaluation = figures(settings, contender.predict(session), contender.labels, frozen)
+        released = session.commit(evaluation, groups_of(evaluation.table, settings.group_by)[0])
+        declared = [name for name in session.terms.thresholds if name in frozen]
+    context = ReportContext(
+        title=title,
+        cohort=CohortSummary(cohort.name, cohort.hash, analysed=len(evaluation.table)),
+        model=contender.model,
+        threshold_origin=f"declared with the seal for {', '.join(declared)}" if declared else contender.origin,
+        intended_use=contender.intended_use,
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        versions=versions(),
+        notes=list(contender.doubts()),
+    )
+    about = {
+        "candidate": {"kind": contender.kind, "hash": contender.hash}, "cohort": {"name": cohort.name, "hash": cohort.hash},
+        "split": settings.split,
+    }  # fmt: skip
+    shown = replace(evaluation, table=public_table(evaluation.table), metrics=released)  # nothing else of the evaluation goes further
+    write_results(folder, shown, context, origin=about, languages=languages_of(settings.language), pdf=settings.pdf)
+    say(sealed_headline(released))
+    return folder

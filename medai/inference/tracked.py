@@ -1,0 +1,70 @@
+"""Figures and report of an evaluation in MLflow."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from medai.core.error import MedaiError
+from medai.core.file import read_json
+from medai.core.progress import say
+from medai.inference.candidate import Candidate
+from medai.inference.settings import EvaluateSettings
+from medai.tracking.run import Tracker, continue_run, start_run
+from medai.tracking.settings import TrackingSettings
+
+
+def track(settings: EvaluateSettings, candidate: Candidate, metrics: Mapping[str, Any], folder: Path) -> None:
+    """Record an evaluation: in the MLflow run of the training, or in a run of its own where a store is named.
+
+    The results lie in the folder whatever becomes of it, so that a server that does not answer is told and ends nothing.
+
+    Args:
+        settings: With `tracking`.
+        candidate: What was evaluated.
+        metrics: Its figures.
+        folder: Its results.
+    """
+    if not settings.tracking.enabled:
+        return
+    try:
+        tracker = _tracker(settings, candidate, folder)
+    except ModuleNotFoundError:  # medai[evaluate] has no MLflow
+        return
+    except MedaiError as error:
+        say(f"not recorded in MLflow: {error}")
+        return
+    if tracker is None:
+        return
+    tracker.metrics(dict(figures_of(metrics, settings.split)), step=0, time_ms=int(time.time() * 1000))
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".html", ".pdf"):
+            tracker.artifact(path)
+    tracker.end("FINISHED")
+
+
+def figures_of(metrics: Mapping[str, Any], split: str) -> Iterator[tuple[str, float]]:
+    """The figures that have a value, e.g. ``("test/pneumonia/auroc", 0.98)``, and the ends of their intervals."""
+    for label, record in [*metrics["labels"].items(), ("macro", metrics["macro"])]:
+        for key, figure in record.items():
+            if not isinstance(figure, Mapping) or not isinstance(figure.get("value"), float | int):
+                continue
+            yield f"{split}/{label}/{key}", float(figure["value"])
+            for end in ("low", "high"):
+                if figure.get(end) is not None:
+                    yield f"{split}/{label}/{key}.{end}", float(figure[end])
+
+
+def _tracker(settings: EvaluateSettings, candidate: Candidate, folder: Path) -> Tracker | None:
+    run = candidate.path
+    known = read_json(run / "run.json").get("mlflow_run_id") if (run / "run.json").is_file() else None
+    if known:
+        own = read_json(run / "config.json") if (run / "config.json").is_file() else {}
+        where = TrackingSettings(**own.get("tracking", {}))
+        return continue_run(where if settings.tracking.uri is None else replace(where, uri=settings.tracking.uri), run.parent, known)
+    if settings.tracking.uri is None:
+        return None
+    facts = {"candidate": str(candidate.path), "kind": candidate.kind, "split": settings.split, "seed": settings.seed}
+    tags = {"medai.kind": "evaluation", "medai.candidate": candidate.hash}
+    return start_run(settings.tracking, Path(settings.runs), f"evaluate {folder.name}", facts, tags)
