@@ -13,13 +13,12 @@ def find_cohort(content_hash: str, name: str, recorded: str | None, cohorts: Pat
         content_hash: Of the cohort.
         name: For the error.
         recorded: Where it lay then; it may have moved.
-        cohorts: Folder of the cohorts.
+        cohorts: Folder of the cohorts, or the cohort itself; it comes first, since somebody has named it.
 
     Raises:
         MedaiError: there is none with this hash.
     """
-    places = [Path(recorded)] if recorded else []
-    for path in [*places, cohorts, *sorted(cohorts.glob("*"))]:
+    for path in [cohorts, *sorted(cohorts.glob("*")), *([Path(recorded)] if recorded else [])]:
         try:
             cohort = Cohort.open(path)
         except (MedaiError, OSError):  # no cohort, a damaged one, or one that may not be read: another may be the right one
