@@ -191,7 +191,8 @@ class PackageCandidate:
         self.thresholds = {name: float(value) for name, value in record["thresholds"].items()}
         self.cohort: tuple[str, str, str | None] = (str(record["hashes"].get("cohort", "")), str(record["data"].get("name", "")), None)
         self.threshold_source, self.intended_use = str(record["threshold_source"]), str(record["intended_use"])
-        self.facts = {"Name": str(record["name"]), "Checkpoint": str(record["hashes"].get("checkpoint", ""))[:16]}
+        self.checkpoint = str(record["hashes"].get("checkpoint", ""))
+        self.facts = {"Name": str(record["name"]), "Checkpoint": self.checkpoint[:16]}
         self.seen = str(record["data"].get("seen", "train"))
         self._package = package
 

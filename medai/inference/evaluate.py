@@ -16,7 +16,7 @@ from medai.evaluation.predictions import predictions_table
 from medai.evaluation.report.context import ReportContext
 from medai.evaluation.results import Explainer, cohort_summary, languages_of, write_results
 from medai.evaluation.table import one_class
-from medai.inference.candidate import Candidate, CheckpointCandidate, open_candidate
+from medai.inference.candidate import Candidate, CheckpointCandidate, PackageCandidate, open_candidate
 from medai.inference.dry_run import dry_run
 from medai.inference.figures import check_output, figures, frozen_points, known_thresholds
 from medai.inference.looks import Looks
@@ -103,7 +103,8 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
 def operating_points(settings: EvaluateSettings, candidate: Candidate) -> tuple[dict[str, float], OperatingPoints | None]:
     """The thresholds: those given on the command line before those of the frozen file before the candidate's own."""
     points = frozen_points(settings)
-    frozen = thresholds_for(points, candidate.labels, model=candidate.hash) if points else {}
+    same = isinstance(candidate, PackageCandidate) and points is not None and points.model == candidate.checkpoint  # its own checkpoint
+    frozen = thresholds_for(points, candidate.labels, model="" if same else candidate.hash) if points else {}
     return candidate.thresholds | frozen | known_thresholds(settings, candidate.labels), points
 
 

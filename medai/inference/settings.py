@@ -102,12 +102,10 @@ class EvaluateSettings:
         self._check_comparison()
 
     def _check_table(self) -> None:
-        """A table holds the truth and was made elsewhere."""
+        """A table was made elsewhere."""
         if self.contract is not None or self.dry_run:
             key = "contract=" if self.contract is not None else "dry_run="
             raise MedaiError(f"{key} is for a model, and predictions= is a table of scores; name the model with candidate=…")
-        if self.seal_key is not None:
-            raise MedaiError("seal_key= is for a sealed cohort, and predictions= is a table of scores; name the model with candidate=…")
 
     def _check_comparison(self) -> None:
         if self.margin is None:

@@ -4,12 +4,14 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from medai.cohort.cohort import Cohort
 from medai.cohort.schema import RECORD
 from medai.core.environment import versions
+from medai.core.error import MedaiError
 from medai.core.file import atomic_directory, hash_file
 from medai.core.label import Label
 from medai.core.progress import say
@@ -23,6 +25,7 @@ from medai.evaluation.table import check_against, check_keys, check_predictions,
 from medai.evaluation.table_file import read_table
 from medai.inference.figures import check_output, figures, frozen_points, known_thresholds
 from medai.inference.looks import Looks
+from medai.inference.plan import precision_record
 from medai.inference.reference import compare_with_reference
 from medai.inference.sealed import Contender, evaluate_sealed
 from medai.inference.settings import EvaluateSettings
@@ -50,6 +53,8 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
     if holds_segmentation(raw):
         return _evaluate_segmentation(settings, path, folder)
     cohort = cohort_of(()) if settings.dataset is not None or (Path(settings.cohorts) / RECORD).is_file() else None
+    if settings.seal_key is not None and not (cohort and cohort.sealed and settings.split == "test"):
+        raise MedaiError("seal_key= is set, and the table is not held against the test part of a sealed cohort; name it with cohorts=…")
     missing: tuple[str, ...] = ()
     if cohort is None:
         table = read_predictions(path)
@@ -67,7 +72,8 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
         table = check_predictions(with_truth(scores, cases, labels), labels)
         cases = cases.filter(pl.col("case_id").is_in(table["case_id"].implode()))
     thresholds, origin, points = _thresholds(settings, labels)
-    evaluation = compare_with_reference(settings, figures(settings, table, labels, thresholds, points), path.stem)
+    plan = precision_record(cohort, labels) if cohort and looks else None
+    evaluation = compare_with_reference(settings, figures(settings, table, labels, thresholds, points, plan), path.stem, cohort, cases)
     notes = [ELSEWHERE, *one_class(table, labels)]
     if missing:
         notes.append(f"{len(missing)} cases of the cohort are not in the table and not in the figures; the first is {missing[0]}.")
@@ -84,9 +90,9 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
         notes=notes,
         maps_note="" if settings.saliency == "none" else "No saliency maps: a table of predictions holds no network.",
     )
-    about = {"candidate": {"kind": "table", "hash": hash_file(path)}, "split": context.split}
+    about: dict[str, Any] = {"candidate": {"kind": "table", "hash": hash_file(path)}, "split": context.split}
     if cohort:
-        about |= {"cohort": {"name": cohort.name, "hash": cohort.hash}}
+        about |= {"cohort": {"name": cohort.name, "hash": cohort.hash}, "looks_at_test": context.looks_at_test}
     write_results(
         folder, evaluation, context, NativePixels(cohort.path) if cohort else None, cases, about,
         languages=languages_of(settings.language), pdf=settings.pdf,

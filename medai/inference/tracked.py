@@ -61,8 +61,9 @@ def _tracker(settings: EvaluateSettings, candidate: Candidate, folder: Path) -> 
     known = read_json(run / "run.json").get("mlflow_run_id") if (run / "run.json").is_file() else None
     if known:
         own = read_json(run / "config.json") if (run / "config.json").is_file() else {}
-        where = TrackingSettings(**own.get("tracking", {}))
-        return continue_run(where if settings.tracking.uri is None else replace(where, uri=settings.tracking.uri), run.parent, known)
+        trained = TrackingSettings(**own.get("tracking", {}))
+        where = replace(trained, uri=settings.tracking.uri or trained.uri, patience_seconds=settings.tracking.patience_seconds)
+        return continue_run(where, run.parent, known)
     if settings.tracking.uri is None:
         return None
     facts = {"candidate": str(candidate.path), "kind": candidate.kind, "split": settings.split, "seed": settings.seed}

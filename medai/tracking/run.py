@@ -78,7 +78,9 @@ class MlflowRun:
         self._outbox.call(lambda: self._client.set_terminated(self.run_id, status))
         left = self._outbox.flush(self._patience)
         if left:
-            say(f"MLflow did not take {left} records of run {self.run_id}; they are in the run's folder: resume it once the server answers")
+            say(
+                f"MLflow did not take {left} records of run {self.run_id}; they are in its folder; a training gives them again when it is resumed"
+            )
 
     def reopen(self) -> None:
         """Mark a run that had ended as running."""
@@ -127,10 +129,20 @@ def start_run(
 
 
 def continue_run(settings: TrackingSettings, runs: Path, run_id: str) -> Tracker:
-    """Go on in a run that was opened before. The server need not answer now."""
+    """Go on in a run that was opened before. The server need not answer now.
+
+    Raises:
+        MedaiError: there can be no such store.
+    """
     if not settings.enabled:
         return Untracked()
-    run = MlflowRun(_client(tracking_uri(settings, runs)), run_id, settings.patience_seconds)
+    uri = tracking_uri(settings, runs)
+    try:
+        run = MlflowRun(_client(uri), run_id, settings.patience_seconds)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise MedaiError(f"tracking.uri={uri} cannot be used ({first_line(error)}); set another or tracking=none") from error
     run.reopen()
     return run
 

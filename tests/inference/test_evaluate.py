@@ -20,9 +20,10 @@ from medai.inference import evaluate as module
 from medai.inference.candidate import Outputs
 from medai.inference.evaluate import evaluate_candidate
 from medai.inference.settings import EvaluateSettings
+from medai.store.shard import NativePixels
 from medai.tracking.settings import TrackingSettings
 from tests.inference.conftest import WriteContract, WriteModel
-from tests.inference.hospital import COUNTS, QUICK, SCALE, SICK, arrays, auroc_of, cohort_in, line_of, metrics_in, scores_of
+from tests.inference.hospital import COUNTS, QUICK, SCALE, SICK, arrays, auroc_of, cohort_in, command, line_of, metrics_in, scores_of
 
 ELSEWHERE = "The model was made elsewhere: whether it has seen some of these images is not known to this program."
 
@@ -112,7 +113,7 @@ def test_a_vendors_model_is_evaluated_on_the_test_part(
 
 
 def test_the_record_says_what_was_scored_on_what_and_how(vendor: list[str], tmp_path: Path, hospital: Cohort) -> None:
-    assert main([*vendor, f"output={tmp_path / 'out'}", "seed=7"]) == 0
+    assert command([*vendor, f"output={tmp_path / 'out'}", "seed=7"]) == 0
     metrics = metrics_in(tmp_path / "out")
     assert set(metrics) == {
         "schema", "cases", "patients", "confidence", "seed", "replicates", "interval", "strata", "labels", "macro", "groups",
@@ -127,7 +128,7 @@ def test_the_record_says_what_was_scored_on_what_and_how(vendor: list[str], tmp_
 
 def test_the_same_seed_gives_the_same_record(vendor: list[str], tmp_path: Path) -> None:
     for name in ("one", "two"):
-        assert main([*vendor, f"output={tmp_path / name}", "interval=bca", "stratify=true"]) == 0
+        assert command([*vendor, f"output={tmp_path / name}", "interval=bca", "stratify=true"]) == 0
     one, two = (metrics_in(tmp_path / name) for name in ("one", "two"))
     assert one.pop("looks_at_test") + 1 == two.pop("looks_at_test") and one == two
     assert one["interval"] == "bca" and one["strata"] and one["labels"]["sick"]["average_precision"]["method"].startswith("BCa")
@@ -135,17 +136,17 @@ def test_the_same_seed_gives_the_same_record(vendor: list[str], tmp_path: Path) 
 
 def test_looks_at_the_test_labels_are_counted_and_those_at_validation_are_not(vendor: list[str], tmp_path: Path) -> None:
     for number in (1, 2):
-        assert main([*vendor, f"output={tmp_path / 'test'}"]) == 0
+        assert command([*vendor, f"output={tmp_path / 'test'}"]) == 0
         assert metrics_in(tmp_path / "test")["looks_at_test"] == number
-    assert main([*vendor, "split=validation", f"output={tmp_path / 'validation'}"]) == 0
+    assert command([*vendor, "split=validation", f"output={tmp_path / 'validation'}"]) == 0
     assert metrics_in(tmp_path / "validation")["looks_at_test"] is None and metrics_in(tmp_path / "validation")["cases"] == 40
-    assert main([*vendor, "dry_run=true", f"output={tmp_path / 'dry'}"]) == 0
+    assert command([*vendor, "dry_run=true", f"output={tmp_path / 'dry'}"]) == 0
     assert len(next((tmp_path / "cohorts/looks").iterdir()).read_text().splitlines()) == 2
     assert "2" in (tmp_path / "test/report.html").read_text(encoding="utf-8")
 
 
 def test_what_was_planned_stands_beside_what_was_reached_on_the_test_part_alone(vendor: list[str], tmp_path: Path) -> None:
-    assert main([*vendor, f"output={tmp_path / 'test'}"]) == 0
+    assert command([*vendor, f"output={tmp_path / 'test'}"]) == 0
     metrics = metrics_in(tmp_path / "test")
     planned, reached = metrics["precision"]["labels"]["sick"], metrics["labels"]["sick"]
     assert metrics["precision"]["cases"] == 160 and planned["planned_events"] == round(160 * 29 / 80)  # the share of development
@@ -153,7 +154,7 @@ def test_what_was_planned_stands_beside_what_was_reached_on_the_test_part_alone(
     for key in ("auroc", "sensitivity", "specificity"):
         figure, (low, high) = planned["figures"][key], (reached[key]["low"], reached[key]["high"])
         assert figure["reached_half_width"] == pytest.approx((high - low) / 2) and 0 < figure["planned_half_width"] < 0.15
-    assert main([*vendor, "split=validation", f"output={tmp_path / 'validation'}"]) == 0
+    assert command([*vendor, "split=validation", f"output={tmp_path / 'validation'}"]) == 0
     assert "precision" not in metrics_in(tmp_path / "validation")
 
 
@@ -163,11 +164,11 @@ def test_images_that_the_model_refuses_are_named_and_not_in_the_figures(
     accepts = {"input": {"accepts": {"low": 0, "high": 254}}}  # whoever holds a pixel of 255 is refused
     contract = write_contract(**SCALE, **accepts)
     given = [f"candidate={write_model()}", f"contract={contract}", f"cohorts={hospital.path}", f"output={tmp_path / 'out'}"]
-    store = module.NativePixels(hospital.path)
+    store = NativePixels(hospital.path)
     cases = hospital.select("test").select("case_id", "shard", "offset", "length")
     bright = {case for case, *place in cases.iter_rows() if store.read(*place).max() > 254}
     assert 0 < len(bright) < 160
-    assert main(["evaluate", *given, *QUICK]) == 0
+    assert command(["evaluate", *given, *QUICK]) == 0
     metrics, page = metrics_in(tmp_path / "out"), (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert set(metrics["refused"]) == bright and metrics["cases"] == 160 - len(bright)
     assert f"The model refused {len(bright)} images, which are not in the figures; the first is {min(bright)}" in page
@@ -190,7 +191,7 @@ def test_the_report_says_where_the_threshold_comes_from(
     points = choose_points(table, infer_labels(table), "sensitivity=0.9", split="validation")
     write_points(tmp_path / "operating_point.json", points)
     words = [word.format(points=tmp_path / "operating_point.json") for word in extra]
-    assert main([*vendor, f"output={tmp_path / 'out'}", *words]) == 0
+    assert command([*vendor, f"output={tmp_path / 'out'}", *words]) == 0
     sick = metrics_in(tmp_path / "out")["labels"]["sick"]
     assert sick["threshold"] == pytest.approx(points.points[0].threshold if threshold is None else threshold)
     assert origin in (tmp_path / "out/report.html").read_text(encoding="utf-8").replace("&#39;", "'")
@@ -261,12 +262,14 @@ def test_labels_of_another_cohort_are_refused(
 def test_results_lie_beside_the_model_where_no_folder_is_named_and_replace_older_ones(vendor: list[str], hospital: Cohort) -> None:
     model = Path(vendor[1].removeprefix("candidate="))
     for seed in (1, 2):
-        assert main([*vendor, f"seed={seed}"]) == 0
+        assert command([*vendor, f"seed={seed}"]) == 0
     folder = model.parent / "evaluation" / f"set-test-{hospital.hash[:8]}-vendor"
     assert metrics_in(folder)["seed"] == 2 and metrics_in(folder)["looks_at_test"] == 2
 
 
-def test_a_changed_pixel_or_label_after_the_ingest_is_found(vendor: list[str], hospital: Cohort, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_pixel_or_label_after_the_ingest_is_found(
+    vendor: list[str], hospital: Cohort, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = hospital.path / "labels/test.parquet"
     table = pl.read_parquet(path)
     table.with_columns(sick=1 - pl.col("sick")).write_parquet(path)

@@ -8,7 +8,7 @@ import pytest
 from medai.cli import main
 from medai.cohort.cohort import Cohort
 from tests.inference.conftest import WriteContract, WriteModel
-from tests.inference.hospital import QUICK, SCALE, auroc_of, cohort_in, line_of, metrics_in, scores_of
+from tests.inference.hospital import QUICK, SCALE, auroc_of, cohort_in, command, line_of, metrics_in, scores_of
 
 
 @pytest.fixture
@@ -26,26 +26,25 @@ def vendor(write_model: WriteModel, write_contract: WriteContract, hospital: Coh
 
 
 def test_another_model_is_compared_on_the_same_cases_with_a_margin(vendor: list[str], tmp_path: Path) -> None:
-    assert main([*vendor, f"reference={tmp_path / 'old.onnx'}", "margin=0.1"]) == 0
+    assert command([*vendor, f"reference={tmp_path / 'old.onnx'}", "margin=0.1"]) == 0
     metrics = metrics_in(tmp_path / "out")
     compared = metrics["comparison"]
     assert compared["reference"] == "old" and compared["margin"] == 0.1 and compared["cases"] == 160
     assert compared["labels"]["sick"]["thresholds"] == {"vendor": 0.4, "old": 0.5}
     old = [name.replace("vendor", "old") for name in vendor]
-    assert main([*old, f"output={tmp_path / 'alone'}"]) == 0
+    assert command([*old, f"output={tmp_path / 'alone'}"]) == 0
     difference = metrics["labels"]["sick"]["auroc"]["value"] - metrics_in(tmp_path / "alone")["labels"]["sick"]["auroc"]["value"]
     told = next(row for row in compared["labels"]["sick"]["differences"] if row["metric"] == "auroc")
     assert told["value"] == pytest.approx(difference) and told["low"] < difference < told["high"]
-    assert difference > 0 and told["non_inferior"] and "old" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert difference > 0 and told["verdict"] == "non-inferior" and told["non_inferiority"]["margin"] == 0.1
+    assert "non-inferior" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
 
-def test_a_table_is_compared_and_one_of_the_same_name_is_told_by_its_folder(
-    vendor: list[str], hospital: Cohort, tmp_path: Path
-) -> None:
+def test_a_table_is_compared_and_one_of_the_same_name_is_told_by_its_folder(vendor: list[str], hospital: Cohort, tmp_path: Path) -> None:
     (tmp_path / "reader").mkdir()
     table = scores_of(hospital)
     table.write_csv(tmp_path / "reader/vendor.csv")
-    assert main([*vendor, f"reference={tmp_path / 'reader/vendor.csv'}"]) == 0
+    assert command([*vendor, f"reference={tmp_path / 'reader/vendor.csv'}"]) == 0
     compared, predicted = metrics_in(tmp_path / "out")["comparison"], pl.read_parquet(tmp_path / "out/predictions.parquet")
     assert compared["reference"] == "reader/vendor" and compared["margin"] is None
     told = next(row for row in compared["labels"]["sick"]["differences"] if row["metric"] == "auroc")

@@ -11,10 +11,8 @@ from medai.inference.settings import EvaluateSettings
     [
         ({}, r"name what to evaluate: .*; got neither"),
         ({"candidate": "a", "predictions": "b"}, r"name what to evaluate: .*; got both"),
-        ({"predictions": "b", "dataset": {}}, r"predictions= already holds the targets; leave dataset= out"),
         ({"predictions": "b", "contract": "c"}, r"contract= is for a model, and predictions= is a table of scores"),
         ({"predictions": "b", "dry_run": True}, r"dry_run= is for a model, and predictions= is a table of scores"),
-        ({"predictions": "b", "seal_key": "k"}, r"seal_key= is for a sealed cohort, and predictions= is a table"),
         ({"candidate": "a", "language": "de"}, r"language is 'de'; allowed: en, zh, both"),
         ({"candidate": "a", "interval": "wald"}, r"interval is 'wald'; allowed: percentile, bca"),
         ({"candidate": "a", "split": "dev"}, r"split is 'dev'; allowed: train, validation, test"),

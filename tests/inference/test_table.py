@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,11 +10,12 @@ import pytest
 
 from medai.cli import main
 from medai.cohort.cohort import Cohort
+from medai.core.error import MedaiError
 from medai.evaluation.frozen_point import choose_points, write_points
 from medai.evaluation.table import infer_labels
 from medai.inference.evaluate import evaluate_candidate
 from medai.inference.settings import EvaluateSettings
-from tests.inference.hospital import QUICK, SICK, arrays, auroc_of, cohort_in, line_of, metrics_in, scores_of
+from tests.inference.hospital import QUICK, SICK, arrays, auroc_of, cohort_in, command, line_of, metrics_in, scores_of
 
 Frame = pl.DataFrame
 Change = Callable[[Frame], Frame]
@@ -38,6 +40,14 @@ def saved(table: Frame, folder: Path, name: str = "vendor.csv") -> str:
 
 def _with_first(table: Frame, value: float | None) -> Frame:
     return table.with_columns(pl.Series("probability.sick", [value, *table["probability.sick"][1:]]))
+
+
+def fault_of(**settings: Any) -> str:
+    """The one line that an evaluation ends with."""
+    with pytest.raises(MedaiError) as caught:
+        evaluate_candidate(EvaluateSettings(**settings))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def page_of(folder: Path) -> str:
@@ -67,7 +77,7 @@ def test_the_threshold_of_a_table_is_given_or_frozen_or_told_to_be_assumed(score
         ([f"operating_point={tmp_path / 'points.json'}"], points.points[0].threshold, "chosen on validation (40 cases), rule youden"),
         ([f"operating_point={tmp_path / 'points.json'}", "thresholds.sick=0.3"], 0.3, "; sick given on the command line"),
     ):
-        assert main(["evaluate", table, *QUICK, *extra]) == 0
+        assert command(["evaluate", table, *QUICK, *extra]) == 0
         sick = metrics_in(out)["labels"]["sick"]
         assert sick["threshold"] == threshold and origin in page_of(out)
         assert ("operating_point" in sick) == (threshold == points.points[0].threshold)
@@ -75,21 +85,21 @@ def test_the_threshold_of_a_table_is_given_or_frozen_or_told_to_be_assumed(score
 
 def test_a_table_that_says_of_which_split_it_is_is_believed(scores: Frame, tmp_path: Path) -> None:
     for column, told in ((["external"] * 160, "external"), (["a", "b"] * 80, "as given")):
-        assert main(["evaluate", saved(scores.with_columns(split=pl.Series(column)), tmp_path), *QUICK]) == 0
+        assert command(["evaluate", saved(scores.with_columns(split=pl.Series(column)), tmp_path), *QUICK]) == 0
         assert metrics_in(tmp_path / "vendor-evaluation")["split"] == told
 
 
 def test_with_a_cohort_the_truth_the_patients_and_the_looks_are_the_cohorts(scores: Frame, hospital: Cohort, tmp_path: Path) -> None:
     bare = scores.drop("target.sick").rename({"site": "ward"})
     for number in (1, 2):
-        assert main(["evaluate", saved(bare.reverse(), tmp_path), f"cohorts={hospital.path}", "group_by=[ward]", *QUICK]) == 0
+        assert command(["evaluate", saved(bare.reverse(), tmp_path), f"cohorts={hospital.path}", "group_by=[ward]", *QUICK]) == 0
         metrics = metrics_in(tmp_path / "vendor-evaluation")
         assert metrics["looks_at_test"] == number and metrics["cohort"]["hash"] == hospital.hash and metrics["split"] == "test"
     assert metrics["labels"]["sick"]["auroc"]["value"] == pytest.approx(auroc_of(scores), abs=1e-12)
     assert metrics["flow"]["found"] == 240 and metrics["flow"]["analysed"] == 160
     assert len(metrics["groups"]["ward"]) == 3  # a column that the cohort does not have is the table's
     validation = scores_of(hospital, "validation").drop("target.sick")
-    assert main(["evaluate", saved(validation, tmp_path, "v.csv"), f"cohorts={hospital.path}", "split=validation", *QUICK]) == 0
+    assert command(["evaluate", saved(validation, tmp_path, "v.csv"), f"cohorts={hospital.path}", "split=validation", *QUICK]) == 0
     assert metrics_in(tmp_path / "v-evaluation")["looks_at_test"] is None
 
 
@@ -111,23 +121,27 @@ def test_with_a_data_set_the_truth_is_ingested(scores: Frame, hospital: Cohort, 
         (lambda t: t.with_columns(pl.lit("x1").alias("case_id")).head(1), "case 'x1' is not among the 160 of the test part of set"),
         (lambda t: t.with_columns(pl.col("case_id") + ".png"), "; did you mean 'test-000000'?"),
         (lambda t: t.head(150), "10 of the 160 cases of the test part of set have no row, the first is 'test-000150'"),
-        (lambda t: t.with_columns((1 - pl.col("target.sick")).alias("target.sick")), "leave the column out, and the cohort's truth is used"),
+        (
+            lambda t: t.with_columns((1 - pl.col("target.sick")).alias("target.sick")),
+            "leave the column out, and the cohort's truth is used",
+        ),
         (lambda t: pl.concat([t, t.head(1)]), "'test-000000' occurs more than once (1 such); expected one row a case"),
         (lambda t: t.rename({"probability.sick": "score"}), "no column of a label of the cohort; expected 'probability.sick'"),
         (lambda t: t.with_columns(pl.col("probability.sick") * 100), "is outside 0 to 1 for case"),
     ],
 )
 def test_a_table_that_does_not_fit_the_cohort_is_one_line_and_no_look(
-    scores: Frame, hospital: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, message: str
+    scores: Frame, hospital: Cohort, tmp_path: Path, change: Change, message: str
 ) -> None:
-    assert message in line_of(capsys, ["evaluate", saved(change(scores), tmp_path), f"cohorts={hospital.path}", *QUICK])
+    saved(change(scores), tmp_path)
+    assert message in fault_of(predictions=str(tmp_path / "vendor.csv"), cohorts=str(hospital.path))
     looks = tmp_path / "cohorts/looks"
     assert not looks.exists() or not any(path.read_text() for path in looks.iterdir())
 
 
 def test_missing_cases_are_allowed_by_name_and_told(scores: Frame, hospital: Cohort, tmp_path: Path) -> None:
     given = ["evaluate", saved(scores.head(150), tmp_path), f"cohorts={hospital.path}", "allow=[missing-cases]", *QUICK]
-    assert main(given) == 0
+    assert command(given) == 0
     metrics, page = metrics_in(tmp_path / "vendor-evaluation"), page_of(tmp_path / "vendor-evaluation")
     assert metrics["cases"] == 150
     assert "10 cases of the cohort are not in the table and not in the figures; the first is test-000150." in page
@@ -140,21 +154,25 @@ def test_missing_cases_are_allowed_by_name_and_told(scores: Frame, hospital: Coh
         (lambda t: _with_first(t, None), "probability.sick is NaN or empty for case 'test-000000' (1 such rows)"),
         (lambda t: t.with_columns(pl.col("probability.sick") + 1), "probability.sick is outside 0 to 1"),
         (lambda t: pl.concat([t, t]), "occurs more than once (160 such)"),
-        (lambda t: t.with_columns(pl.lit("perhaps").alias("target.sick")), "target.sick is 'perhaps' for case 'test-000000' (160 such rows)"),
+        (
+            lambda t: t.with_columns(pl.lit("perhaps").alias("target.sick")),
+            "target.sick is 'perhaps' for case 'test-000000' (160 such rows)",
+        ),
         (lambda t: t.drop("case_id"), "column 'case_id' is missing"),
         (lambda t: t.drop("target.sick"), "no column 'target.<label>'"),
         (lambda t: t.clear(), "the table has no rows"),
     ],
 )
-def test_a_bad_table_is_one_line(scores: Frame, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, message: str) -> None:
-    line = line_of(capsys, ["evaluate", saved(change(scores), tmp_path), *QUICK])
+def test_a_bad_table_is_one_line(scores: Frame, tmp_path: Path, change: Change, message: str) -> None:
+    saved(change(scores), tmp_path)
+    line = fault_of(predictions=str(tmp_path / "vendor.csv"))
     assert message in line and str(tmp_path / "vendor.csv") in line
     assert not (tmp_path / "vendor-evaluation").exists()
 
 
 def test_a_table_of_one_class_has_what_can_be_known_and_says_the_rest(scores: Frame, tmp_path: Path) -> None:
     sick = scores.filter(pl.col("target.sick") == 1)
-    assert main(["evaluate", saved(sick, tmp_path), *QUICK]) == 0
+    assert command(["evaluate", saved(sick, tmp_path), *QUICK]) == 0
     record, page = metrics_in(tmp_path / "vendor-evaluation")["labels"]["sick"], page_of(tmp_path / "vendor-evaluation")
     assert record["auroc"]["value"] is None and record["auroc"]["reason"] and record["sensitivity"]["value"] is not None
     assert f"has one class only, all {len(sick)} known cases are 'positive'" in page

@@ -21,7 +21,7 @@ from medai.inference.tracked import figures_of
 from medai.tracking.run import start_run
 from medai.tracking.settings import TrackingSettings
 from tests.inference.conftest import WriteContract, WriteModel
-from tests.inference.hospital import QUICK, SCALE, cohort_in, metrics_in
+from tests.inference.hospital import QUICK, SCALE, cohort_in, command, metrics_in
 from tests.inference.test_evaluate import Stand
 
 AWAY = "http://127.0.0.1:9"  # a port on which nothing answers
@@ -86,13 +86,13 @@ def test_a_vendors_model_is_recorded_only_where_a_store_is_named(
 ) -> None:
     given = [f"candidate={write_model()}", f"contract={write_contract(**SCALE)}", f"cohorts={hospital.path}", f"output={tmp_path / 'out'}"]
     given = ["evaluate", *given, f"runs={tmp_path / 'runs'}", *QUICK]
-    assert main(given) == 0
+    assert command(given) == 0
     assert not (tmp_path / "runs/mlflow.db").exists()
     shutil.copy(store[0], tmp_path / "store.db")
-    assert main([*given, f"tracking.uri=sqlite:///{tmp_path / 'store.db'}"]) == 0
+    assert command([*given, f"tracking.uri=sqlite:///{tmp_path / 'store.db'}"]) == 0
     client = MlflowClient(f"sqlite:///{tmp_path / 'store.db'}")
-    experiment = client.get_experiment_by_name("medai")
-    (recorded,) = [run for run in client.search_runs([experiment.experiment_id]) if run.info.run_id != store[1]]
+    experiment = client.get_run(store[1]).info.experiment_id
+    (recorded,) = [run for run in client.search_runs([experiment]) if run.info.run_id != store[1]]
     assert recorded.data.tags["medai.kind"] == "evaluation" and recorded.info.status == "FINISHED"
     assert recorded.data.tags["medai.candidate"] == metrics_in(tmp_path / "out")["candidate"]["hash"]
     assert recorded.data.params["split"] == "test" and recorded.data.params["kind"] == "onnx"

@@ -43,6 +43,8 @@ EXACT = {
     "of the highest probability": "对最高概率",
     "mean one-vs-rest AUROC": "一对其余AUROC的均值",
     "Newcombe score interval": "Newcombe评分区间",
+    "Newcombe score interval on patients (Obuchowski's variance is zero)": "按患者的Newcombe评分区间（Obuchowski方差为零）",
+    "Wilson at the assumed value": "假定值处的Wilson区间",
     "Newcombe score interval on patients (all replicates are equal)": "按患者的Newcombe评分区间（所有自助样本相同）",
     "Obuchowski (DeLong clustered by patient)": "Obuchowski（按患者聚类的DeLong）",
     "clustered by patient": "按患者聚类",
@@ -92,6 +94,9 @@ EXACT = {
     ),
     "The model was trained on validation cases too, in a cross-validation: the figures are too good.": (
         "模型在交叉验证中也用过验证病例训练，结果偏好。"
+    ),
+    "The model was made elsewhere: whether it has seen some of these images is not known to this program.": (
+        "模型由他处提供，程序不知其是否见过其中的图像。"
     ),
     "given on the command line": "由命令行给出",
     "The worst of many groups looks worse than it is, since chance spreads the groups: compare it with the worst that is expected if "
@@ -156,6 +161,22 @@ PATTERNS = (
     (r"(.+); (.+) given on the command line", r"{*0}；{1}由命令行给出"),
     (r"(?:largest Youden index) on (.+)", r"{*0}集上约登指数最大处"),
     (r"0\.5, since none was given for (.+)", r"0.5，因未给出{0}的阈值"),
+    (r"chosen on (.+) \(([\d,]+) cases\), rule (.+), frozen in operating_point\.json ([0-9a-f]+)",
+     r"在{*0}集（{1}例）上按规则{2}选定，冻结于operating_point.json {3}"),
+    (r"chosen on (.+) \(([\d,]+) cases\), (.+), frozen in operating_point\.json ([0-9a-f]+)",
+     r"在{*0}集（{1}例）上选定（{2}），冻结于operating_point.json {3}"),
+    (r"declared with the seal for (.+)", r"随封存声明（{0}）"),
+    (r"([\d,]+) cases of the cohort are not in the table and not in the figures; the first is (.+)\.",
+     r"队列中有{0}例不在表中，未计入指标；第一例为{1}。"),
+    (r"label '(.+)' has no known truth: it has no figures; fill in (.+)", r"标签“{0}”没有已知的参考标准，因而没有指标；请补充{1}"),
+    (r"label '(.+)' has one class only, all ([\d,]+) known cases are '(.+)': AUROC and whatever needs the other class are not known",
+     r"标签“{0}”只有一个类别，已知的{1}例均为“{2}”：AUROC及需要另一类别的指标未知"),
+    (r"In half of the images (.+) or more of the pixels lie beyond the window and are cut off\.",
+     r"半数图像中有{0}或更多的像素超出窗口而被截去。"),
+    (r"Half of the images fill (.+) or less of the model's scale: the window may be of another range\.",
+     r"半数图像只占模型灰阶的{0}或更少：窗口范围可能不对。"),
+    (r"Every value of the output '(.+)' lies in \[(.+), (.+)\], and the contract applies (.+) to it: if the model has done so itself, "
+     r"activation is none\.", r"输出“{0}”的所有值都在[{1}, {2}]内，而接口约定又施加{3}：若模型自身已施加，activation应为none。"),
     (r"([\d,]+) of these images were in the development set of the model: the figures are too good\.",
      r"其中{0}幅图像属于模型的开发集，结果偏好。"),
     (r"The model refused ([\d,]+) images, which are not in the figures; the first is (.+?): (.+)\.",
