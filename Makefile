@@ -12,6 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST ?= $(BIN)/python -m pytest
+JOBS ?= $(shell n=$$(nproc 2> /dev/null || echo 2); echo $$((n < 8 ? n : 8)))
 
 .PHONY: demo test check proof clean environment
 
@@ -19,7 +20,7 @@ demo: environment
 	$(BIN)/python -m medai.demo
 
 test: check
-	$(PYTEST) -m "not proof"
+	OMP_NUM_THREADS=1 $(PYTEST) -m "not proof" -n $(JOBS) --dist loadfile
 
 check: environment
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What every test has: MLflow's telemetry off, a site key of its own; and on demand real data, or no network."""
 
+import logging
 import os
 import signal
 import socket
@@ -41,6 +42,16 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("DO_NOT_TRACK", "true")
     monkeypatch.setenv("MEDAI_SITE_KEY", str(tmp_path_factory.getbasetemp() / "site.key"))
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """What a test sets up for logging (Hydra writes to the captured stderr of its moment) ends with it."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = [one for one in root.handlers if one in handlers or type(one).__module__.startswith("_pytest")]
+    root.setLevel(level)
 
 
 @pytest.fixture

@@ -7,14 +7,15 @@ import numpy as np
 import polars as pl
 
 from medai.audit.finding import NOTE, REVIEW, Finding, plural
-from medai.audit.near import DISTANCE, VERIFIED, Search, near_duplicates
+from medai.audit.near import DISTANCE, NOISY, VERIFIED, Search, near_duplicates
 from medai.audit.overlap import BORDERS
 from medai.audit.pixel import CasePixels, thumbnails
 
 LISTED = 1000  # pairs in the record
 METHOD = (
     f"64-bit pHash of the whole and of its windows within {DISTANCE} bits, then likeness of the registered pixels "
-    f"(mean of their cross-correlation, twice, and of that with even contrast) from {VERIFIED}"
+    f"(mean of their cross-correlation, twice, and of that with even contrast) from {VERIFIED}, "
+    f"or from {NOISY} where half a grey level is noise enough to explain it"
 )
 SAME = "Follow-ups and neighbouring slices do: they are no leak while a patient is in one split."
 RELATIONS = ("across", "within", "unknown", "patient")

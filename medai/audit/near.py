@@ -14,14 +14,16 @@ import numpy as np
 from jaxtyping import Float64, Int64, Num, UInt8
 
 from medai.audit.pair import near_pairs
-from medai.audit.phash import SIDE, WHOLE, WINDOWS, cut, grey, hashes, is_featureless, reduced, stretched
-from medai.audit.register import Frames, detail, evenly_alike, register
+from medai.audit.phash import SIDE, WHOLE, WINDOWS, cut, grey_and_level, hashes, is_featureless, reduced, stretched_by
+from medai.audit.register import Frames, detail, evenly_alike, register, reliability, warp
 
 DISTANCE = 10  # bits
 ALIKE = 0.8  # thumbnails, laid over each other
 REGISTERED = 0.85  # thumbnails, registered
 CORRELATED = 0.95  # pixels, registered
 VERIFIED = 0.943  # the mean of that (twice) and of the same with even contrast, so that two bright rings in the dark are not one image
+NOISY = 0.9  # neither of both need be more than this where noise is to blame
+COPIED = 0.5  # grey levels: what JPEG of quality 60 changes in a dark image, seen at 64 x 64 (0.3 to 0.6, of 128 to 512 pixels a side)
 PIXEL_SIDE = 64
 ROWS = 256  # of the search at a time
 MOST = 200_000  # pairs whose pixels are looked at
@@ -39,7 +41,7 @@ class Search:
     Attributes:
         first: Place of the whole (or larger) image of each pair.
         second: Place of the other.
-        likeness: After registration on the pixels, from `VERIFIED` to 1.
+        likeness: After registration on the pixels, from `VERIFIED` (`NOISY` where an image has few grey levels) to 1.
         frames: Which window of the first the second is: top, height, left, width, as shares.
         images: Images searched; featureless ones are not.
         featureless: Images left out.
@@ -98,7 +100,7 @@ def near_duplicates(
     order = order[np.lexsort((suspects.second[order], suspects.first[order]))]
     first, second, frames = shown[suspects.first[order]], shown[suspects.second[order]], suspects.frames[order]
     likeness, frames = verify(first, second, frames, read)
-    kept = likeness >= VERIFIED
+    kept = likeness > 0
     pairs = len(shown) * (len(shown) - 1) // 2
     return Search(
         first[kept], second[kept], likeness[kept], frames[kept], len(shown), len(thumbnails) - len(shown), pairs,
@@ -131,20 +133,30 @@ def suspect(thumbnails: UInt8[np.ndarray, "N 32 32"], distance: int = DISTANCE, 
 def verify(
     first: Int64[np.ndarray, " K"], second: Int64[np.ndarray, " K"], frames: Frames, read: Read
 ) -> tuple[Float64[np.ndarray, " K"], Frames]:
-    """Likeness (0 where the registered pixels correlate below `CORRELATED`) and window of some pairs on their pixels, at 64 x 64."""
+    """Likeness and window of some pairs on their pixels, at 64 x 64; likeness is 0 where they are not one image.
+
+    They are one if the registered pixels correlate to `CORRELATED` and the mean is `VERIFIED`. In an almost black image a few grey
+    levels are all there is, and the rounding of a compressed copy is a good part of that: both thresholds fall, not below `NOISY`,
+    by what a noise of `COPIED` grey levels takes from a correlation (`medai.audit.register.reliability`).
+    """
 
     @lru_cache(HELD)
-    def small(place: int) -> UInt8[np.ndarray, "64 64"]:
-        return stretched(reduced(grey(read(place)), PIXEL_SIDE))
+    def small(place: int) -> tuple[UInt8[np.ndarray, "64 64"], float]:
+        plane, level = grey_and_level(read(place))
+        image, factor = stretched_by(reduced(plane, PIXEL_SIDE))
+        return image, COPIED * level * factor
 
     likeness, found = np.empty(len(first)), frames.copy()
     for start in range(0, len(first), ROWS):
         some = np.s_[start : start + ROWS]
-        whole = np.stack([small(int(place)) for place in first[some]])
-        part = np.stack([small(int(place)) for place in second[some]])
+        whole, whole_noise = (np.stack(each) for each in zip(*(small(int(place)) for place in first[some]), strict=True))
+        part, part_noise = (np.stack(each) for each in zip(*(small(int(place)) for place in second[some]), strict=True))
         correlation, found[some] = register(whole, part, frames[some])
-        mean = (2 * correlation + evenly_alike(whole, part, found[some])) / 3
-        likeness[some] = np.where(correlation >= CORRELATED, mean, 0.0)
+        seen, noise = warp(whole.astype(np.float32), found[some]), np.maximum(whole_noise, part_noise)
+        mean = (2 * correlation + evenly_alike(seen, part, noise)) / 3
+        kept = reliability(seen, part, noise)
+        alike = (correlation >= np.maximum(NOISY, CORRELATED * kept)) & (mean >= np.maximum(NOISY, VERIFIED * kept))
+        likeness[some] = np.where(alike, mean, 0.0)
     return likeness, found
 
 

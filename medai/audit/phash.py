@@ -65,12 +65,25 @@ def phash(pixels: Num[np.ndarray, "C *DHW"]) -> np.uint64:
 
 def grey(pixels: Num[np.ndarray, "C *DHW"]) -> Float32[np.ndarray, "H W"]:
     """One plane: luma (ITU-R BT.601) of three channels, else the mean of the channels, the mean over slices; centred at 0, at most 1."""
+    return grey_and_level(pixels)[0]
+
+
+def grey_and_level(pixels: Num[np.ndarray, "C *DHW"]) -> tuple[Float32[np.ndarray, "H W"], float]:
+    """`grey`, and what one grey level of the pixels is in it: 0 for floating-point numbers and for the mean of slices, which have none.
+
+    Example:
+        >>> grey_and_level(np.array([[[0, 20]]]))
+        (array([[-1.,  1.]], dtype=float32), 0.1)
+    """
     planes = pixels.mean(axis=1, dtype=np.float64) if pixels.ndim == 4 else pixels
     weights = np.array(GREY_WEIGHTS if len(planes) == 3 else [1 / len(planes)] * len(planes))
     plane = planes[0].astype(np.float32) if len(planes) == 1 else np.tensordot(weights, planes, axes=1).astype(np.float32)
     plane -= plane.mean(dtype=np.float64)
     largest = max(float(plane.max()), -float(plane.min()))
-    return np.asarray(plane if largest == 0 else plane / np.float32(largest))
+    if largest == 0:
+        return np.asarray(plane), 0.0
+    counted = pixels.ndim == 3 and np.issubdtype(pixels.dtype, np.integer)
+    return np.asarray(plane / np.float32(largest)), 1 / largest if counted else 0.0
 
 
 def reduced(plane: Float32[np.ndarray, "H W"], side: int) -> Float32[np.ndarray, "side side"]:
@@ -81,12 +94,17 @@ def reduced(plane: Float32[np.ndarray, "H W"], side: int) -> Float32[np.ndarray,
 
 def stretched(small: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """Values from 0 to 255, without the four lowest and the four highest."""
+    return stretched_by(small)[0]
+
+
+def stretched_by(small: Float32[np.ndarray, "h w"]) -> tuple[UInt8[np.ndarray, "h w"], float]:
+    """`stretched`, and the factor of it."""
     ordered = np.sort(small, axis=None)
     low, high = float(ordered[CLIPPED]), float(ordered[-1 - CLIPPED])
     if high <= low:
         low, high = float(ordered[0]), float(ordered[-1])
-    scaled = (small - low) * (255 / max(high - low, 1e-12))
-    return np.asarray(np.clip(scaled, 0, 255).round(), dtype=np.uint8)
+    factor = 255 / max(high - low, 1e-12)
+    return np.asarray(np.clip((small - low) * factor, 0, 255).round(), dtype=np.uint8), factor
 
 
 def hashes(thumbnails: UInt8[np.ndarray, "N 32 32"], window: Window = WHOLE) -> UInt64[np.ndarray, " N"]:

@@ -47,37 +47,51 @@ def register(
 
 def detail(images: Num[np.ndarray, "B side side"]) -> Float32[np.ndarray, "B pixels"]:
     """Images less their blurred selves, flat, with mean 0 and length 1 (0 where nothing is left)."""
-    plain = images.astype(np.float32)
-    blur = _blur(plain.shape[-1], BLUR)
-    flat = (plain - blur @ plain @ blur.T).reshape(len(plain), -1)
+    flat = _fine(images.astype(np.float32))
     flat -= flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     return np.asarray(flat / np.maximum(length, 1e-6))
 
 
-def even_detail(images: Num[np.ndarray, "B side side"]) -> Float32[np.ndarray, "B pixels"]:
+def even_detail(images: Num[np.ndarray, "B side side"], noise: Num[np.ndarray, " B"]) -> Float32[np.ndarray, "B pixels"]:
     """`detail` with the same contrast everywhere, so that one bright edge in a dark image does not speak for all of it.
 
     Args:
         images: Values from 0 to 255.
+        noise: Standard deviation of theirs; a contrast below twice that is not made even, lest it be the noise that speaks.
     """
     plain = images.astype(np.float32)
     blur = _blur(plain.shape[-1], EVEN_BLUR)
     fine = plain - blur @ plain @ blur.T
-    contrast = np.sqrt(np.maximum(blur @ (fine * fine) @ blur.T, 0)) + NOISE
+    least = np.maximum(NOISE, 2 * noise).astype(np.float32)[:, None, None]
+    contrast = np.sqrt(np.maximum(blur @ (fine * fine) @ blur.T, 0)) + least
     flat = (fine / contrast).reshape(len(plain), -1)
     flat -= flat.mean(axis=1, keepdims=True)
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6))
 
 
-def evenly_alike(whole: Num[np.ndarray, "B side side"], part: Num[np.ndarray, "B side side"], frames: Frames) -> Float64[np.ndarray, " B"]:
+def evenly_alike(
+    seen: Num[np.ndarray, "B side side"], part: Num[np.ndarray, "B side side"], noise: Num[np.ndarray, " B"]
+) -> Float64[np.ndarray, " B"]:
     """The correlation of `even_detail` of registered images (from 0 to 255), from -1 to 1."""
-    found = np.empty(len(frames))
-    for first in range(0, len(frames), BATCH):
-        some = np.s_[first : first + BATCH]
-        seen = warp(whole[some].astype(np.float32), frames[some])
-        found[some] = np.einsum("bp,bp->b", even_detail(seen), even_detail(part[some]))
-    return found
+    return np.asarray(np.einsum("bp,bp->b", even_detail(seen, noise), even_detail(part, noise)), dtype=np.float64)
+
+
+def reliability(
+    seen: Num[np.ndarray, "B side side"], part: Num[np.ndarray, "B side side"], noise: Num[np.ndarray, " B"]
+) -> Float64[np.ndarray, " B"]:
+    """What noise in one of two copies leaves of the correlation of their `detail`, from 0 to 1.
+
+    The root of the share of the variance that is not noise: Spearman, "The Proof and Measurement of Association between Two
+    Things" (1904), on the attenuation of a correlation by errors of measurement.
+
+    Args:
+        seen: Images, registered.
+        part: The others; of each two, the one with the less detail counts.
+        noise: Its standard deviation, in values of the images.
+    """
+    variance = np.minimum(*(_fine(images.astype(np.float32)).var(axis=1, dtype=np.float64) for images in (seen, part)))
+    return np.asarray(np.sqrt(np.clip(1 - noise**2 / np.maximum(variance, 1e-6), 0, 1)))
 
 
 def warp(images: Float32[np.ndarray, "B side side"], frames: Frames) -> Float32[np.ndarray, "B side side"]:
@@ -85,6 +99,12 @@ def warp(images: Float32[np.ndarray, "B side side"], frames: Frames) -> Float32[
     side = images.shape[-1]
     rows, columns = cuts(frames[:, 0], frames[:, 1], side), cuts(frames[:, 2], frames[:, 3], side)
     return np.asarray(rows @ images @ columns.transpose(0, 2, 1))
+
+
+def _fine(images: Float32[np.ndarray, "B side side"]) -> Float32[np.ndarray, "B pixels"]:
+    """Images less their blurred selves, flat."""
+    blur = _blur(images.shape[-1], BLUR)
+    return np.asarray((images - blur @ images @ blur.T).reshape(len(images), -1))
 
 
 def _fit(

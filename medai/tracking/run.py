@@ -78,9 +78,7 @@ class MlflowRun:
         self._outbox.call(lambda: self._client.set_terminated(self.run_id, status))
         left = self._outbox.flush(self._patience)
         if left:
-            say(
-                f"MLflow did not take {left} records of run {self.run_id}; they are in its folder; a training gives them again when it is resumed"
-            )
+            say(f"MLflow did not take {left} records of run {self.run_id}; a training gives them again when it is resumed")
 
     def reopen(self) -> None:
         """Mark a run that had ended as running."""

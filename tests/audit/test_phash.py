@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from medai.audit.phash import WINDOWS, hashes, phash, signature
+from medai.audit.phash import WINDOWS, grey_and_level, hashes, phash, signature
 
 Scene = Callable[..., np.ndarray]
 
@@ -53,6 +53,14 @@ def test_a_constant_image_is_featureless(image: np.ndarray) -> None:
 
 def test_noise_alone_is_featureless() -> None:
     assert phash(np.random.default_rng(0).integers(0, 3, (1, 256, 256))) == 0
+
+
+def test_a_grey_level_is_told_where_pixels_are_counted() -> None:
+    pixels = np.array([[[0, 20], [40, 60]]], np.uint16)
+    plane, level = grey_and_level(pixels)
+    assert np.allclose(plane[0, 1] - plane[0, 0], 20 * level)
+    assert grey_and_level(pixels.astype(np.float32))[1] == 0 and grey_and_level(pixels[:, None])[1] == 0
+    assert grey_and_level(np.zeros((1, 4, 4), np.uint8))[1] == 0
 
 
 def test_colour_is_hashed_by_its_luma_and_a_volume_by_its_mean(scene: Scene) -> None:

@@ -176,7 +176,8 @@ run_sweep(_plan(Path({folder!r}), {trials}), Slow(), Pruned)
 
 def _child(folder: Path, log: Path, trials: int, seconds: float) -> "subprocess.Popen[bytes]":
     code = CHILD.format(tests=str(Path(__file__).parent), log=str(log), folder=str(folder), trials=trials, seconds=seconds)
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    with open(log.with_name("faults"), "ab") as faults:
+        return subprocess.Popen([sys.executable, "-c", code], stderr=faults, stdout=subprocess.DEVNULL)
 
 
 def _wait_for_lines(log: Path, count: int) -> None:
@@ -200,7 +201,7 @@ def test_a_trial_whose_process_was_killed_is_neither_lost_nor_counted_twice(tmp_
 
 def test_two_processes_share_a_sweep_and_no_trial_is_run_twice(tmp_path: Path) -> None:
     children = [_child(tmp_path / "search", tmp_path / "log", 6, 0.3) for _ in range(2)]
-    assert [child.wait(90) for child in children] == [0, 0]
+    assert [child.wait(90) for child in children] == [0, 0], (tmp_path / "faults").read_text()[-2000:]
     assert sorted((tmp_path / "log").read_text().split()) == [str(tmp_path / "search" / str(number)) for number in range(6)]
 
 
