@@ -137,11 +137,11 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(240)
-def test_200_mutated_files_give_an_image_or_a_refusal_within_time_and_memory() -> None:
-    rows = fuzz(range(200), seed=0)
+def test_100_mutated_files_give_an_image_or_a_refusal_within_time_and_memory() -> None:
+    rows = fuzz(range(100), seed=0)
     check(rows)
     outcomes = Counter(row["outcome"] for row in rows)
-    assert len(rows) == 200
+    assert len(rows) == 100
     assert {"image", "truncated", "too-large", "bad-header", "decode-failed", "not-dicom"} <= outcomes.keys()
 
 
