@@ -132,6 +132,10 @@ class Cohort:
         labels = self._read(TEST_LABELS if partition == "test" else DEVELOPMENT_LABELS).select(columns)
         return cases.join(labels, on="case_id", how="left", maintain_order="left", validate="1:1")
 
+    def unlabelled_test(self) -> pl.DataFrame:
+        """The test cases as `select` gives them, but without labels, so that a sealed set has them too."""
+        return self.cases().filter((pl.col("partition") == "test") & pl.col("exclusion").is_null()).with_columns(split=pl.lit("test"))
+
     def splits(self) -> pl.DataFrame:
         """Where every case is, the excluded ones too: `case_id`, `patient_id` and `split` (train, validation, test)."""
         cases = self.cases().join(self._read(SPLIT), on="case_id", how="left", maintain_order="left")

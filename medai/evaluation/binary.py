@@ -115,8 +115,9 @@ def operating_point(data: LabelData, threshold: float, intervals: Intervals) -> 
 
 def _average_precision(data: LabelData, intervals: Intervals) -> Figure:
     truth = data.target == 1
-    if not truth.any():
-        return missing(len(truth), "percentile bootstrap", "no positive cases" if len(truth) else "no cases")
+    reason = absent_class(truth)
+    if reason:  # without negatives it is 1 whatever the model says
+        return missing(len(truth), "percentile bootstrap", reason)
     return intervals.resampled(average_precision(data.probability, truth), data.rows, (data.label.name, "rank"), 1)
 
 

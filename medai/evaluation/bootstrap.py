@@ -265,7 +265,7 @@ def bootstrap_figure(
         return Figure(value, None, None, n, method, "all replicates are equal")
     if left_out is not None:
         corrected = bca_interval(value, defined, left_out, stratum, confidence)
-        if corrected is not None:
+        if corrected is not None and corrected.low < corrected.high:  # it may shrink to a point where many replicates are alike
             return Figure(value, corrected.low, corrected.high, n, f"BCa {who}")
         method += "; BCa is undefined here"
     return Figure(value, low, high, n, method)

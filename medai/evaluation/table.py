@@ -92,6 +92,8 @@ def check_keys(frame: pl.DataFrame) -> pl.DataFrame:
         raise MedaiError("the table has no rows; expected one a case")
     if "case_id" not in frame.columns:
         raise MedaiError(f"column 'case_id' is missing; got {', '.join(frame.columns[:8])}{hint_of_case(frame.columns)}")
+    for name in KEYS:
+        _single(frame, name)
     frame = frame.with_columns(pl.col(name).cast(pl.String) for name in KEYS if name in frame.columns)
     if frame["case_id"].null_count():
         raise MedaiError(f"case_id is empty in {frame['case_id'].null_count()} rows; every case needs one")
@@ -190,6 +192,7 @@ def target_of(frame: pl.DataFrame, label: Label) -> Int64[np.ndarray, " n"]:
     column = f"target.{label.name}"
     if column not in frame.columns:
         raise MedaiError(f"column {column!r} is missing")
+    _single(frame, column)
     values = frame[column]
     if values.dtype.is_float():
         values = values.fill_nan(None)
@@ -241,6 +244,12 @@ def _check_probabilities(frame: pl.DataFrame, label: Label) -> pl.DataFrame:
         message = f"the probabilities of {label.name!r} do not add up to 1"
         _refuse(frame, (total - 1).abs() > SUM_TOLERANCE, message, f"the classes are {', '.join(label.classes)}")
     return frame
+
+
+def _single(frame: pl.DataFrame, name: str) -> None:
+    """Refuse a column of lists or records."""
+    if name in frame.columns and frame[name].dtype.is_nested():
+        raise MedaiError(f"{name} is read as {frame[name].dtype}; expected a single value in each row")
 
 
 def _no_number(frame: pl.DataFrame, name: str) -> str:

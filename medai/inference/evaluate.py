@@ -7,6 +7,7 @@ import polars as pl
 
 from medai.cohort.cohort import Cohort
 from medai.cohort.find import find_cohort
+from medai.cohort.schema import RECORD
 from medai.core.environment import versions
 from medai.core.error import MedaiError
 from medai.core.label import Label
@@ -57,7 +58,8 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
     title = settings.title or f"{_title(settings.split)} of {cohort.name}"
     origin = _origin(settings, candidate, points)
     if settings.split == "test" and cohort.sealed:
-        return evaluate_sealed(settings, _contender(candidate, cohort, thresholds, origin), cohort, folder, title)
+        unseen = _check_unseen(settings, candidate, cohort, cohort.unlabelled_test())
+        return evaluate_sealed(settings, _contender(candidate, cohort, thresholds, origin, unseen), cohort, folder, title)
     if settings.seal_key is not None:
         raise MedaiError(f"seal_key= is set, and the {settings.split} labels of {cohort.path} are not sealed; leave it out")
     cases = cohort.select(settings.split)
@@ -109,7 +111,7 @@ def operating_points(settings: EvaluateSettings, candidate: Candidate) -> tuple[
 
 
 def cohort_of(settings: EvaluateSettings, labels: tuple[Label, ...], candidate: Candidate | None = None) -> Cohort:
-    """The cohort that is named, or the one that the candidate was trained on."""
+    """The data set or the one cohort that is named, or else the cohort that the candidate was trained on."""
     if settings.dataset is not None:
         node = dict(settings.dataset)
         if not node.get("targets"):
@@ -118,15 +120,15 @@ def cohort_of(settings: EvaluateSettings, labels: tuple[Label, ...], candidate: 
         if not split.get("hold_out") and split.get("test") is None:  # new cases are a test set as a whole, unless they say otherwise
             node["split"] = split | {"test": 1.0}
         return ingest(build_source(node), Path(settings.cohorts), workers=settings.workers, allow=settings.allow)
+    if (Path(settings.cohorts) / RECORD).is_file():  # what is named goes before what the candidate remembers
+        return Cohort.open(Path(settings.cohorts))
     if candidate is not None and candidate.cohort[0]:
         return find_cohort(*candidate.cohort, Path(settings.cohorts))
-    if (Path(settings.cohorts) / "cohort.json").is_file():
-        return Cohort.open(Path(settings.cohorts))
     what = candidate.path if candidate else settings.predictions
     raise MedaiError(f"{what} brings no cohort of its own; name the data with dataset=…, or one cohort with cohorts=<its folder>")
 
 
-def _contender(candidate: Candidate, cohort: Cohort, thresholds: dict[str, float], origin: str) -> Contender:
+def _contender(candidate: Candidate, cohort: Cohort, thresholds: dict[str, float], origin: str, notes: list[str]) -> Contender:
     def predict(session: SealedSession) -> pl.DataFrame:
         predicted = predict_cases(candidate, cohort, session.cases())
         outputs = predicted.outputs
@@ -135,7 +137,7 @@ def _contender(candidate: Candidate, cohort: Cohort, thresholds: dict[str, float
     given = {name: value for name, value in thresholds.items() if candidate.thresholds.get(name) != value}
     return Contender(
         candidate.hash, candidate.kind, candidate.labels, candidate.thresholds, given, origin, predict,
-        _describe(candidate), candidate.intended_use, candidate.doubts,
+        _describe(candidate), candidate.intended_use, lambda: [*notes, *candidate.doubts()],
     )  # fmt: skip
 
 
@@ -147,14 +149,12 @@ def _check_unseen(settings: EvaluateSettings, candidate: Candidate, cohort: Coho
     """
     if not candidate.cohort[0]:
         return ["The model was made elsewhere: whether it has seen some of these images is not known to this program."]
-    if settings.dataset is None:
+    if candidate.cohort[0] == cohort.hash:
         return _check_split(settings, candidate)
     try:
         own = find_cohort(*candidate.cohort, Path(settings.cohorts))
     except MedaiError:
         return ["The cohort of the model's development is not here: whether it has seen some of these images was not checked."]
-    if own.hash == cohort.hash:
-        return _check_split(settings, candidate)
     if own.meta.get("public") != cohort.meta.get("public") or own.meta.get("key_identity") != cohort.meta.get("key_identity"):
         unchecked = "Whether the model has seen some of these images was not checked: the two cohorts were keyed in different ways."
         say(unchecked)

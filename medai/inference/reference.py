@@ -7,15 +7,17 @@ import polars as pl
 
 from medai.cohort.cohort import Cohort
 from medai.core.error import MedaiError
+from medai.core.file import read_json
 from medai.evaluation.comparison.compare import compare_tables
 from medai.evaluation.evaluate import Evaluation
-from medai.evaluation.predictions import predictions_table
-from medai.evaluation.table import read_predictions
+from medai.evaluation.predictions import predictions_table, scored_labels, with_truth
+from medai.evaluation.table import check_keys, check_predictions, read_predictions
+from medai.evaluation.table_file import read_table
 from medai.inference.candidate import open_candidate
 from medai.inference.predict import predict_cases
 from medai.inference.settings import EvaluateSettings
 
-TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
+TABLES = (".csv", ".tsv", ".parquet", ".xlsx")  # the last one for its message, which says to save it as CSV
 
 
 def compare_with_reference(
@@ -28,7 +30,7 @@ def compare_with_reference(
         evaluation: Of the model.
         name: The model's, for people.
         cohort: Holds the pixels, for a reference that is a model.
-        cases: The evaluated cases with their labels, for a reference that is a model.
+        cases: The evaluated cases with their labels, for a reference that is a model, or a table without the truth.
 
     Raises:
         MedaiError: the reference is neither, has other cases, or other labels.
@@ -37,7 +39,7 @@ def compare_with_reference(
         return evaluation
     path = Path(settings.reference)
     if path.suffix.lower() in TABLES:
-        table, thresholds = read_predictions(path), dict(evaluation.thresholds)
+        table, thresholds = _read(path, evaluation, cases), _thresholds(settings, path, evaluation)
     elif cohort is None or cases is None:
         raise MedaiError(f"reference={path} is no table of predictions, and a model needs images; name a CSV or Parquet table")
     else:
@@ -49,6 +51,35 @@ def compare_with_reference(
         replicates=settings.replicates, confidence=evaluation.metrics["confidence"],
     )  # fmt: skip
     return replace(evaluation, metrics=evaluation.metrics | {"comparison": compared})
+
+
+def _read(path: Path, evaluation: Evaluation, cases: pl.DataFrame | None) -> pl.DataFrame:
+    """A table of scores, with the truth of the cohort where there is one."""
+    if cases is None:
+        return read_predictions(path)
+    try:
+        scores = check_keys(read_table(path))
+        labels = scored_labels(scores, evaluation.labels)
+        strange = scores.join(cases.select(pl.col("case_id").cast(pl.String)), on="case_id", how="anti")
+        if len(strange):
+            raise MedaiError(f"case {strange['case_id'][0]!r} is not among the evaluated ones ({len(strange):,} such rows); leave it out")
+        return check_predictions(with_truth(scores, cases, labels), labels)
+    except MedaiError as error:
+        raise MedaiError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+
+
+def _thresholds(settings: EvaluateSettings, path: Path, evaluation: Evaluation) -> dict[str, float]:
+    """Those of a table of scores: of the evaluation that it comes from, above them those of the command line.
+
+    A threshold that was frozen for the model says nothing of another one's scores. A table that is evaluated without any has 0.5, and so
+    has the one that it is compared with.
+    """
+    assumed = dict.fromkeys(evaluation.thresholds, 0.5) if settings.predictions and not settings.operating_point else {}
+    beside = path.with_name("metrics.json")
+    record = read_json(beside) if path.name == "predictions.parquet" and beside.is_file() else {}
+    labels = record.get("labels", {}) if isinstance(record, dict) else {}
+    own = {name: float(each["threshold"]) for name, each in labels.items() if each.get("threshold") is not None}
+    return assumed | own | settings.thresholds
 
 
 def _predicted(settings: EvaluateSettings, cohort: Cohort, cases: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, float]]:

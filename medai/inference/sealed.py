@@ -74,6 +74,7 @@ def evaluate_sealed(settings: EvaluateSettings, contender: Contender, cohort: Co
         evaluation = figures(settings, contender.predict(session), contender.labels, frozen)
         released = session.commit(evaluation, groups_of(evaluation.table, settings.group_by)[0])
         declared = [name for name in session.terms.thresholds if name in frozen]
+        unscored = len(session.cases()) - len(evaluation.table)
     context = ReportContext(
         title=title,
         cohort=CohortSummary(cohort.name, cohort.hash, analysed=len(evaluation.table)),
@@ -82,13 +83,19 @@ def evaluate_sealed(settings: EvaluateSettings, contender: Contender, cohort: Co
         intended_use=contender.intended_use,
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
-        notes=list(contender.doubts()),
+        notes=[*contender.doubts(), *_notes(cohort, unscored)],
     )
     about = {
         "candidate": {"kind": contender.kind, "hash": contender.hash}, "cohort": {"name": cohort.name, "hash": cohort.hash},
-        "split": settings.split,
+        "split": settings.split, "unscored": unscored,
     }  # fmt: skip
     shown = replace(evaluation, table=public_table(evaluation.table), metrics=released)  # nothing else of the evaluation goes further
     write_results(folder, shown, context, origin=about, languages=languages_of(settings.language), pdf=settings.pdf)
     say(sealed_headline(released))
     return folder
+
+
+def _notes(cohort: Cohort, unscored: int) -> list[str]:
+    """What the report has to say of the cases."""
+    left = [f"{unscored} of the sealed cases were not scored, and are not in the figures."] if unscored else []
+    return [*cohort.meta.get("notes", ()), *left]

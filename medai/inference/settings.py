@@ -24,13 +24,13 @@ class EvaluateSettings:
             takes the one beside the model, of the same name.
         dry_run: Run the model on three cases only, and write a page that shows the images as the model sees them, and its outputs.
             No label is read, and nothing is counted as a look at the test set.
-        predictions: Instead of a candidate: a table of predictions (CSV, Parquet or Excel): ``case_id``, ``probability.<label>``, and
+        predictions: Instead of a candidate: a table of predictions (CSV or Parquet): ``case_id``, ``probability.<label>``, and
             ``target.<label>`` unless ``dataset`` has the truth. Or one of ``dice.<structure>``, ``nsd.…``, ``hd95.…`` a case.
         dataset: The data set's definition; null takes the cohort that the candidate was trained on.
         split: ``test``, ``validation`` or ``train``.
         output: Folder of the results; null names one beside the candidate or the table, by cohort and split.
         thresholds: Operating point by label; a label that is not named keeps the candidate's frozen one.
-        cohorts: Folder of the cohorts.
+        cohorts: Folder of the cohorts; or one cohort, which is then evaluated, and not the one that the candidate was trained on.
         runs: Folder of the runs, for sweeps.
         operating_point: File of frozen operating points, ``operating_point.json``; null keeps those of the candidate.
         prevalences: Of the disease where the model is to be used, for PPV and NPV there, e.g. ``[0.01,0.1]``.

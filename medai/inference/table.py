@@ -29,6 +29,7 @@ from medai.inference.plan import precision_record
 from medai.inference.reference import compare_with_reference
 from medai.inference.sealed import Contender, evaluate_sealed
 from medai.inference.settings import EvaluateSettings
+from medai.inference.tracked import ScoredTable, track
 from medai.store.shard import NativePixels
 
 MISSING = "missing-cases"  # what allow= names to score a table that lacks cases of the cohort
@@ -54,7 +55,8 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
         return _evaluate_segmentation(settings, path, folder)
     cohort = cohort_of(()) if settings.dataset is not None or (Path(settings.cohorts) / RECORD).is_file() else None
     if settings.seal_key is not None and not (cohort and cohort.sealed and settings.split == "test"):
-        raise MedaiError("seal_key= is set, and the table is not held against the test part of a sealed cohort; name it with cohorts=…")
+        what = f"seal_key= is set, and {path} is not held against a sealed test set"
+        raise MedaiError(f"{what}; name its cohort with cohorts=<its folder>, or leave the key out")
     missing: tuple[str, ...] = ()
     if cohort is None:
         table = read_predictions(path)
@@ -74,7 +76,10 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
     thresholds, origin, points = _thresholds(settings, labels)
     plan = precision_record(cohort, labels) if cohort and looks else None
     evaluation = compare_with_reference(settings, figures(settings, table, labels, thresholds, points, plan), path.stem, cohort, cases)
-    notes = [ELSEWHERE, *one_class(table, labels)]
+    alone = one_class(table, labels)
+    for line in alone:
+        say(line)
+    notes = [ELSEWHERE, *alone]
     if missing:
         notes.append(f"{len(missing)} cases of the cohort are not in the table and not in the figures; the first is {missing[0]}.")
     context = ReportContext(
@@ -98,6 +103,7 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
         languages=languages_of(settings.language), pdf=settings.pdf,
     )  # fmt: skip
     say(evaluation.headline)
+    track(settings, ScoredTable(path, hash_file(path)), evaluation.metrics, folder)
     return folder
 
 

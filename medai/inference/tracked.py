@@ -2,20 +2,39 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from medai.core.error import MedaiError
 from medai.core.file import read_json
 from medai.core.progress import say
-from medai.inference.candidate import Candidate
 from medai.inference.settings import EvaluateSettings
 from medai.tracking.run import Tracker, continue_run, start_run
 from medai.tracking.settings import TrackingSettings
 
 
-def track(settings: EvaluateSettings, candidate: Candidate, metrics: Mapping[str, Any], folder: Path) -> None:
+class Evaluated(Protocol):
+    """A candidate, or a table of scores: where it lies, what it is, and its hash."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class ScoredTable:
+    """A table of scores as something that was evaluated."""
+
+    path: Path
+    hash: str
+    kind: str = "table"
+
+
+def track(settings: EvaluateSettings, candidate: Evaluated, metrics: Mapping[str, Any], folder: Path) -> None:
     """Record an evaluation: in the MLflow run of the training, or in a run of its own where a store is named.
 
     The results lie in the folder whatever becomes of it, so that a server that does not answer is told and ends nothing.
@@ -56,7 +75,7 @@ def figures_of(metrics: Mapping[str, Any], split: str) -> Iterator[tuple[str, fl
                     yield f"{split}/{label}/{key}.{end}", float(figure[end])
 
 
-def _tracker(settings: EvaluateSettings, candidate: Candidate, folder: Path) -> Tracker | None:
+def _tracker(settings: EvaluateSettings, candidate: Evaluated, folder: Path) -> Tracker | None:
     run = candidate.path
     known = read_json(run / "run.json").get("mlflow_run_id") if (run / "run.json").is_file() else None
     if known:

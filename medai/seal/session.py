@@ -132,8 +132,7 @@ class SealedSession:
 
     def cases(self) -> pl.DataFrame:
         """The sealed cases as `Cohort.select` gives them, without labels, ordered by ordinal."""
-        cases = self.cohort.cases().filter((pl.col("partition") == "test") & pl.col("exclusion").is_null())
-        return cases.with_columns(split=pl.lit("test"))
+        return self.cohort.unlabelled_test()
 
     def with_labels(self, predicted: pl.DataFrame) -> pl.DataFrame:
         """Add the labels to cases that were predicted. To be called once the predictions are complete.

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int64
 from medai.evaluation.group import Group
 from medai.evaluation.patient import patients_of
 from medai.evaluation.predictions import GROUP_COLUMNS
+from medai.evaluation.subgroup_difference import adjust
 from medai.evaluation.table import LabelData, label_data
 from medai.evaluation.threshold import decide
 from medai.seal.bound import EVENTS, TRUE, Cell, Knowledge, withhold
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LEAST = 11  # persons; a cell of fewer is withheld, unless it is empty
 DIGITS = 4  # decimals of a released figure: more would let one figure carry the truth of dozens of cases
+WITHHELD = "withheld"  # in place of the method of a figure that is suppressed
 FEW = f"suppressed: fewer than {LEAST} cases"
 DERIVED = f"suppressed: would reveal a count below {LEAST}"
 EXACT = ("threshold", "confidence", "prevalence", "margin", "seed")  # declared, not computed from labels
@@ -68,8 +70,9 @@ def release(evaluation: "Evaluation", groups: Sequence[Group] = ()) -> tuple[dic
     clear = not any(each.few for each in labels.values())  # else the mean and the others give the one that is missing
     metrics["macro"] = given["macro"] if clear else {}
     metrics["groups"] = _groups(given["groups"], labels, groups, persons)
+    tests = _adjusted(metrics["groups"], labels, groups)
     if "subgroups" in given:
-        metrics["subgroups"] = _subgroups(given["subgroups"], labels)
+        metrics["subgroups"] = _subgroups(given["subgroups"], labels, tests)
     if "comparison" in given:
         metrics["comparison"] = _comparison(given["comparison"], labels)
     rounded: dict[str, Any] = _rounded(metrics)
@@ -164,7 +167,9 @@ class _Label:
         record |= {key: given[key] if show else _blank(given[key], FEW) for key, show in shown.items() if key in given}
         differences = given.get("difference", {})
         return record | {
-            "difference": {key: differences[key] if shown[key] else _blank(differences[key], FEW) for key in shown if key in differences}
+            "difference": {
+                key: dict(differences[key]) if shown[key] else _blank(differences[key], FEW) for key in shown if key in differences
+            }
         }
 
     def hides(self, column: str | None = None) -> bool:
@@ -198,14 +203,31 @@ def _whole(chosen: Mapping[str, Bool[np.ndarray, " n"]], persons: Int64[np.ndarr
     return {value: value not in small for value in counts}
 
 
-def _subgroups(given: Mapping[str, Any], labels: Mapping[str, _Label]) -> dict[str, Any]:
+def _adjusted(released: Mapping[str, list[dict[str, Any]]], labels: Mapping[str, _Label], groups: Sequence[Group]) -> int:
+    """Adjust the released p-values for one another, in place; give the number of tests.
+
+    Adjusted for the withheld ones, too, they would tell of them: their number alone says which small group has ten events.
+    """
+    chosen = {(group.column, group.value): group for group in groups}
+    return adjust([
+        ((name, metric, chosen[column, row["value"]].division(labels[name].data.rows)), difference)
+        for column, rows in released.items()
+        for row in rows
+        for name, record in row["labels"].items()
+        for metric, difference in record["difference"].items()
+        if difference.get("p") is not None
+    ])  # fmt: skip
+
+
+def _subgroups(given: Mapping[str, Any], labels: Mapping[str, _Label], tests: int) -> dict[str, Any]:
     """Worst groups and gaps only where no group of the label is withheld: else they could be of a withheld one."""
     worst = {name: record for name, record in given.get("worst", {}).items() if name in labels and not labels[name].hides()}
     gaps = {
         column: {name: record for name, record in of_column.items() if name in labels and not labels[name].hides(column)}
         for column, of_column in given.get("gaps", {}).items()
     }
-    return {key: given[key] for key in ("family", "caution") if key in given} | {"worst": worst, "gaps": gaps}
+    family = {"family": dict(given["family"]) | {"tests": tests}} if "family" in given else {}
+    return family | {key: given[key] for key in ("caution",) if key in given} | {"worst": worst, "gaps": gaps}
 
 
 def _comparison(given: Mapping[str, Any], labels: Mapping[str, _Label]) -> dict[str, Any]:
@@ -223,13 +245,18 @@ def _comparison(given: Mapping[str, Any], labels: Mapping[str, _Label]) -> dict[
 
 
 def _blank(value: Any, reason: str) -> Any:
-    """A figure, or what is made of figures, without its numbers; what was declared and how it was made stay."""
+    """A figure, or what is made of figures, without its numbers; what was declared stays.
+
+    How it was made goes, too: that a zero cell was corrected, how many replicates hold an event, or the degrees of freedom tell of
+    the counts that are withheld.
+    """
     if isinstance(value, Mapping):
         kept = {
             key: item
             for key, item in value.items()
             if isinstance(item, str) or key in EXACT or (key == "specificity" and isinstance(item, list))
         }
+        kept |= {"method": WITHHELD} if "method" in kept else {}
         blank = {key: _blank(item, reason) if isinstance(item, Mapping | list) else None for key, item in value.items() if key not in kept}
         return {key: kept.get(key, blank.get(key)) for key in value} | {"reason": reason}
     return [_blank(item, reason) for item in value] if isinstance(value, list) else None

@@ -188,7 +188,7 @@ def test_the_ladder_releases_the_primary_metric_alone_and_only_a_better_one(make
     for released in (first, same, better):
         assert released["labels"] == {} == released["groups"] and released["macro"] == {}
     exact = auroc(facility.scores(0, 1.02)["probability.sick"].to_numpy(), facility.truth["sick"].to_numpy() == 1).value
-    assert f"{exact:.4f}"[2:] not in facility.ledger.read_text() and "no better" not in sealed_headline(better)
+    assert f"{exact:.4f}" not in facility.ledger.read_text() and "no better" not in sealed_headline(better)
     assert "not better than the best by more than 0.05" in sealed_headline(same)
 
 
