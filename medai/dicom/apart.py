@@ -1,7 +1,7 @@
 """Decode in a process apart: a decoder that ends its process on a damaged stream then costs one frame, not the program.
 
-One child is started at the first such frame and kept. Frames and arrays go through its pipes; it is a process of this program,
-so that what comes back is as trusted as what was sent.
+One child is started at the first such frame and kept. Frames go through its pipe, arrays come back in a file that both have open
+(in memory where the system has such files); it is a process of this program, so that what comes back is as trusted as what was sent.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import select
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,9 @@ class _Child:
         self._owner = os.getpid()
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen([sys.executable, "-m", "medai.dicom.apart"], env=environment, **pipes)
+        self._file = _shared_file()
+        command = [sys.executable, "-m", "medai.dicom.apart", str(self._file)]
+        self._process = subprocess.Popen(command, env=environment, pass_fds=(self._file,), **pipes)
         atexit.register(self.end)
 
     def is_ours(self) -> bool:
@@ -65,13 +68,32 @@ class _Child:
         _send(self._process.stdin, question)
         if not select.select([self._process.stdout], [], [], SECONDS)[0]:
             raise TimeoutError
-        return _receive(self._process.stdout)
+        found, error = _receive(self._process.stdout)
+        if error is not None:
+            return None, error
+        dtype, shape, photometric = found
+        array = np.empty(shape, dtype)
+        if os.preadv(self._file, [_bytes_of(array)], 0) != array.nbytes:
+            raise EOFError
+        return (array, photometric), None
 
     def end(self) -> None:
         if self.is_ours():
             self._process.kill()
             self._process.communicate()
+            os.close(self._file)
             atexit.unregister(self.end)
+
+
+def _shared_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("medai")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _bytes_of(array: Shaped[np.ndarray, "..."]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _send(stream: Any, value: Any) -> None:
@@ -91,6 +113,7 @@ def _receive(stream: Any) -> Any:
 def _serve() -> None:
     from medai.dicom.decoder import decode_with
 
+    file = int(sys.argv[1])
     questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a C library prints must not get among the answers
     while True:
@@ -99,7 +122,10 @@ def _serve() -> None:
         except EOFError:
             return
         try:
-            answer: tuple[Any, str | None] = (decode_with(name, frame, layout), None)
+            array, photometric = decode_with(name, frame, layout)
+            plain = np.ascontiguousarray(array)
+            os.pwritev(file, [_bytes_of(plain)], 0)
+            answer: tuple[Any, str | None] = ((plain.dtype, plain.shape, photometric), None)
         except BaseException as error:  # a decoder may raise anything
             answer = (None, (str(error).strip().splitlines() or [type(error).__name__])[-1])
         _send(answers, answer)

@@ -35,7 +35,8 @@ DECODERS: dict[str, tuple[str, ...]] = {
     _JPEG + "70": ("gdcm",),  # JPEG Lossless, first-order prediction
     _JPEG + "80": ("pyjpegls", "gdcm"),  # JPEG-LS lossless
     _JPEG + "81": ("pyjpegls", "gdcm"),  # JPEG-LS near-lossless
-    _JPEG + "90": ("pylibjpeg", "pillow", "gdcm"),  # JPEG 2000 lossless: all three are OpenJPEG; GDCM is 1.4 times faster, and may crash
+    # JPEG 2000: all three are OpenJPEG. GDCM has two threads a frame: quicker alone, slower where every core has work; and it may crash.
+    _JPEG + "90": ("pylibjpeg", "pillow", "gdcm"),  # lossless
     _JPEG + "91": ("pylibjpeg", "pillow", "gdcm"),  # JPEG 2000
     _JPEG + "201": ("pylibjpeg",),  # High-throughput JPEG 2000
     _JPEG + "202": ("pylibjpeg",),
