@@ -66,10 +66,7 @@ def validation_report(
         maps=explainer.method if explainer else "",
         maps_note=maps_note,
     )  # fmt: skip
-    about = {
-        "candidate": {"kind": "checkpoint", "hash": checkpoint.hash}, "cohort": {"name": cohort.name, "hash": cohort.hash},
-        "split": frozen["split"],
-    }  # fmt: skip
+    about = {"cohort": {"name": cohort.name, "hash": cohort.hash}, "split": frozen["split"]}
     write_results(folder, evaluation, context, NativePixels(cohort.path), cases, about, explainer)
     return main_figures(evaluation.metrics), evaluation.metrics
 
