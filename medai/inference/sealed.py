@@ -13,11 +13,11 @@ from medai.core.error import MedaiError
 from medai.core.label import Label
 from medai.core.progress import say
 from medai.evaluation.group import groups_of
-from medai.evaluation.report.context import CohortSummary, ReportContext
+from medai.evaluation.report.context import ReportContext
 from medai.evaluation.results import languages_of, write_results
 from medai.inference.figures import figures, shaping
 from medai.inference.settings import EvaluateSettings
-from medai.seal.results import sealed_headline
+from medai.seal.results import sealed_headline, sealed_summary
 from medai.seal.session import SealedSession
 from medai.seal.suppression import public_table
 
@@ -74,10 +74,11 @@ def evaluate_sealed(settings: EvaluateSettings, contender: Contender, cohort: Co
         evaluation = figures(settings, contender.predict(session), contender.labels, frozen)
         released = session.commit(evaluation, groups_of(evaluation.table, settings.group_by)[0])
         declared = [name for name in session.terms.thresholds if name in frozen]
-        unscored = len(session.cases()) - len(evaluation.table)
+        cases = session.cases()
+    unscored = len(cases) - len(evaluation.table)
     context = ReportContext(
         title=title,
-        cohort=CohortSummary(cohort.name, cohort.hash, analysed=len(evaluation.table)),
+        cohort=sealed_summary(cohort, cases, evaluation.table),
         model=contender.model,
         threshold_origin=f"declared with the seal for {', '.join(declared)}" if declared else contender.origin,
         intended_use=contender.intended_use,

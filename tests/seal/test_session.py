@@ -1,6 +1,8 @@
 import json
+import re
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -10,9 +12,12 @@ from medai.cohort.cohort import Cohort
 from medai.core.error import MedaiError
 from medai.evaluation.auroc import auroc
 from medai.evaluation.report.context import CohortSummary, ReportContext
+from medai.evaluation.report.text import WORDS
+from medai.evaluation.results import write_results
 from medai.seal.audit import audit_ledger
-from medai.seal.results import sealed_headline, sealed_summary, write_sealed_results
+from medai.seal.results import sealed_headline, sealed_summary
 from medai.seal.session import SealedSession
+from medai.seal.suppression import public_table
 
 from .conftest import Facility, Make
 
@@ -200,16 +205,23 @@ def test_nothing_that_is_written_tells_a_label(make: Make, tmp_path: Path, ladde
         session.begin("a" * 64, "table", {})
         evaluation = facility.evaluation(session, facility.scores())
     context = ReportContext("Test <of> set", CohortSummary("set"), notes=["a note"])
-    write_sealed_results(tmp_path / "results", released, evaluation.table, context, {"split": "test", "labels": "cannot replace"})
+    shown = replace(evaluation, table=public_table(evaluation.table), metrics=released)
+    write_results(tmp_path / "results", shown, context, origin={"split": "test", "labels": "cannot replace"}, languages=("en", "zh"))
     table = pl.read_parquet(tmp_path / "results/predictions.parquet")
     assert not [name for name in table.columns if name.startswith("target")] and "probability.sick" in table.columns
     metrics = json.loads((tmp_path / "results/metrics.json").read_text())
-    assert metrics == {"split": "test"} | released
-    page = (tmp_path / "results/report.html").read_text()
-    assert "Test &lt;of&gt; set" in page and "Sealed test set, attempt 1 of 3" in page and "<svg" not in page and "<img" not in page
-    for case in facility.truth["case_id"]:
-        assert f'"{case}"' not in json.dumps(metrics) and f">{case}<" not in page
-    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["metrics.json", "predictions.parquet", "report.html"]
+    assert metrics == {"split": "test", "flow": {"analysed": 160}} | released
+    for name, words in (("report.html", WORDS["en"]), ("report.zh.html", WORDS["zh"])):
+        page = (tmp_path / "results" / name).read_text()
+        assert "Test &lt;of&gt; set" in page and "<img" not in page
+        panels = re.findall(r"<h3[^>]*>(.*?)</h3>", page, re.DOTALL)
+        for plot in ("roc", "precision_recall", "reliability", "decision_curve", "distribution"):  # a corner of a curve is a case
+            assert not [panel for panel in panels if words[plot] in panel], plot
+        assert 'class="band"' not in page and 'class="under"' not in page and 'class="histogram"' not in page
+        for case in facility.truth["case_id"]:
+            assert f'"{case}"' not in json.dumps(metrics) and f">{case}<" not in page
+    files = ["metrics.json", "predictions.parquet", "report.html", "report.zh.html"]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == files
     assert audit_ledger(facility.cohort, facility.key, result=tmp_path / "results/metrics.json").findings == []
     metrics["seal"]["best"] = 0.99
     (tmp_path / "false.json").write_text(json.dumps(metrics))
