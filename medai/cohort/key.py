@@ -6,14 +6,12 @@ its owner alone, and it never enters a cohort, a log or a tracking server.
 
 import hmac
 import os
-import secrets
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from medai.core.error import MedaiError
+from medai.core.secret import read_secret
 
 KEY_VARIABLE = "MEDAI_SITE_KEY"
 NAME_LENGTH = 32  # hexadecimal digits, 128 bits
@@ -90,31 +88,5 @@ def site_key(create: bool = True) -> bytes:
         MedaiError: the file is absent and `create` is false, others can read it, or it is not a key.
     """
     path = site_key_path()
-    if not path.exists():
-        if not create:
-            raise MedaiError(f"the site's key {path} does not exist; name its file in ${KEY_VARIABLE}")
-        _create(path)
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise MedaiError(f"the site's key {path} can be read by others; run: chmod 600 {path}")
-    try:
-        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
-    except (ValueError, UnicodeDecodeError):
-        key = b""
-    if len(key) < 32:
-        raise MedaiError(f"{path} is not a site's key (64 hexadecimal digits); restore it, or name another file in ${KEY_VARIABLE}")
-    return key
-
-
-def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, secrets.token_hex(32).encode() + b"\n")
-        os.fsync(descriptor)
-        os.link(temporary, path)  # fails where another process was first: then its key holds
-    except FileExistsError:
-        pass
-    finally:
-        os.close(descriptor)
-        temporary.unlink()
+    named = f"name its file in ${KEY_VARIABLE}"
+    return read_secret(path, "site's key", create=create, absent=named, another=f"name another file in ${KEY_VARIABLE}")

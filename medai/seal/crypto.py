@@ -5,14 +5,12 @@ Every purpose has a key of its own, which follows from the secret and the seal, 
 
 import hmac
 import os
-import secrets
-import stat
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medai.core.error import MedaiError
+from medai.core.secret import read_secret
 
 NONCE = 12
 
@@ -23,7 +21,7 @@ class SealKey:
 
     Args:
         path: The file that it lies in.
-        secret: 32 bytes.
+        secret: At least 32 bytes.
     """
 
     path: Path
@@ -84,33 +82,5 @@ def read_key(path: Path, *, create: bool = False, outside: Path | None = None) -
     path = Path(path).expanduser()
     if outside is not None and path.resolve().is_relative_to(outside.resolve()):
         raise MedaiError(f"the key {path} would lie inside the cohort; keep it where only the evaluator can read it")
-    if not path.exists():
-        if not create:
-            raise MedaiError(f"the evaluator's key {path} does not exist; name the file that the test set was sealed with")
-        _create(path)
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise MedaiError(f"the evaluator's key {path} can be read by others; run: chmod 600 {path}")
-    try:
-        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
-    except (ValueError, OSError):
-        secret = b""
-    if len(secret) != 32:
-        raise MedaiError(f"{path} is not an evaluator's key (64 hexadecimal digits); restore it, or name another file")
-    return SealKey(path, secret)
-
-
-def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, secrets.token_hex(32).encode() + b"\n")
-        os.fsync(descriptor)
-        with suppress(FileExistsError):  # another process was first: then its key holds
-            os.link(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-    finally:
-        os.close(descriptor)
-        temporary.unlink()
+    absent = "name the file that the test set was sealed with"
+    return SealKey(path, read_secret(path, "evaluator's key", create=create, absent=absent, another="name another file"))
