@@ -1,6 +1,9 @@
 """The ranks of one training: started by torchrun, each with its part of the global batch."""
 
 import os
+import pickle
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,36 +48,71 @@ class Group:
         if self.size == 1:
             return flags
         values = torch.tensor([int(flag) for flag in flags])
-        dist.all_reduce(values, dist.ReduceOp.MAX)
+        with _let_go(values):
+            dist.all_reduce(values, dist.ReduceOp.MAX)
         return tuple(bool(value) for value in values)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over the ranks."""
         if self.size > 1:
-            dist.all_reduce(values)
+            with _let_go(values):
+                dist.all_reduce(values)
         return values
 
     def broadcast(self, value: T) -> T:
         """The first rank's value, on every rank."""
         if self.size == 1:
             return value
-        box = [value]
-        dist.broadcast_object_list(box, device=CPU)
-        return box[0]
+        data = _bytes(value) if self.first else torch.empty(0, dtype=torch.uint8)
+        length = torch.tensor(len(data))
+        with _let_go(length):
+            dist.broadcast(length, 0)
+        data = data if self.first else torch.empty(int(length), dtype=torch.uint8)
+        with _let_go(data):
+            dist.broadcast(data, 0)
+        return value if self.first else _value(data)
 
     def gather(self, value: T) -> list[T]:
         """The values of all ranks in their order, on the first rank; elsewhere an empty list."""
         if self.size == 1:
             return [value]
-        boxes: list[Any] | None = [None] * self.size if self.first else None
-        dist.gather_object(value, boxes)
-        return boxes or []
+        data = _bytes(value)
+        lengths = torch.zeros(self.size, dtype=torch.int64)
+        lengths[self.rank] = len(data)
+        self.sum(lengths)
+        data = torch.nn.functional.pad(data, (0, int(lengths.max()) - len(data)))  # all ranks send as much
+        boxes = [torch.empty_like(data) for _ in lengths] if self.first else []
+        with _let_go(data, *boxes):
+            dist.gather(data, boxes or None)
+        return [_value(box[:length]) for box, length in zip(boxes, lengths.tolist(), strict=False)]
 
     def copy_from_first(self, tensors: list[Tensor]) -> None:
         """Overwrite tensors with those of the first rank."""
         if self.size > 1:
             for tensor in tensors:
-                dist.broadcast(tensor, 0)
+                with _let_go(tensor):
+                    dist.broadcast(tensor, 0)
+
+
+@contextmanager
+def _let_go(*tensors: Tensor) -> Iterator[None]:
+    """End a collective only when gloo's threads have dropped its tensors.
+
+    A collective returns before its thread drops them, which needs Python's lock; and a thread that asks for the lock while the
+    interpreter ends, or while the group's end waits for the thread, aborts the process or hangs it.
+    """
+    before = [sys.getrefcount(tensor) for tensor in tensors]
+    yield
+    while [sys.getrefcount(tensor) for tensor in tensors] > before:  # no count falls below what it was
+        time.sleep(1e-4)
+
+
+def _bytes(value: Any) -> Tensor:
+    return torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+
+
+def _value(data: Tensor) -> Any:
+    return pickle.loads(data.numpy().tobytes())
 
 
 ALONE = Group()

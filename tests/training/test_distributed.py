@@ -36,6 +36,45 @@ def dying(self, parts):
 Fit._step = dying
 """
 
+COLLECTIVES = """
+import os, sys
+import torch
+import torch.distributed as dist
+from medai.training.distributed import Group
+
+torch.set_num_threads(1)
+
+def work(rank, file):
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank % len(os.sched_getaffinity(0))]})
+    dist.init_process_group("gloo", rank=rank, world_size=2, store=dist.FileStore(file, 2))
+    group = Group(rank, 2)
+    group.any(False)  # then its threads have their names
+    for thread in os.listdir("/proc/self/task"):  # the threads that drop the tensors come last
+        if "gloo_runloop" in open(f"/proc/self/task/{thread}/comm").read():
+            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+    for extra in range(3):
+        assert group.sum(torch.tensor([1.0, rank])).tolist() == [2.0, 1.0]
+        assert group.broadcast({"rank": rank}) == {"rank": 0}
+        assert group.gather("x" * (5 * rank + extra)) == (["x" * extra, "x" * (5 + extra)] if rank == 0 else [])
+        weights = torch.full((3,), float(rank))
+        group.copy_from_first([weights])
+        assert weights.tolist() == [0, 0, 0]
+        assert group.any(rank == 1, False) == (True, False)
+        assert group.any(rank == 0) == (True,)
+    if "kept" in sys.argv:
+        globals()["kept"] = dist.group.WORLD  # as DDP keeps it: its threads outlive its end
+    dist.destroy_process_group()
+
+for trial in range(20):
+    children = []
+    for rank in range(2):
+        children.append(os.fork())
+        if not children[-1]:
+            work(rank, f"{sys.argv[1]}/{trial}")
+            sys.exit()
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+"""
+
 
 def launch(settings: TrainSettings, folder: Path, ranks: int, prologue: str = "", restarts: int = 0) -> subprocess.CompletedProcess[str]:
     """Train in processes of its own; with several ranks under torchrun."""
@@ -53,6 +92,20 @@ def plain(settings: TrainSettings) -> TrainSettings:
     model = {"_target_": "tests.training.parts.Plain"}
     training = replace(settings.training, ema_decay=0.0, log_steps=1, micro_batch=None)
     return replace(settings, model=model, training=training)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="threads are put last as Linux does it")
+@pytest.mark.parametrize("end", ["kept", "ended"])
+def test_ranks_tell_each_other_what_they_know_and_end_though_the_threads_of_gloo_lag_behind(end: str, tmp_path: Path) -> None:
+    busy = "import os, sys\nos.nice(19)\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
+    hogs = [subprocess.Popen([sys.executable, "-c", busy, str(core)]) for core in os.sched_getaffinity(0)]
+    try:
+        command = [sys.executable, "-c", COLLECTIVES, str(tmp_path), end]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, check=False)
+    finally:
+        for hog in hogs:
+            hog.kill()
+    assert result.returncode == 0, result.stderr[-3000:]
 
 
 def test_two_ranks_train_as_one_does_over_fifty_steps(plain: TrainSettings, tmp_path: Path) -> None:
