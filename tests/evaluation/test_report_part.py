@@ -14,7 +14,7 @@ import pytest
 from medai.core.label import Label
 from medai.evaluation.evaluate import Evaluation, evaluate
 from medai.evaluation.headline import headline_of
-from medai.evaluation.report.checklist import ITEMS, checklist
+from medai.evaluation.report.checklist import GUIDELINES, ITEMS, checklist
 from medai.evaluation.report.cohort import cohort_table
 from medai.evaluation.report.comparison import comparison_tables
 from medai.evaluation.report.context import CohortSummary, ReportContext
@@ -272,7 +272,7 @@ def test_the_checklist_knows_what_it_cannot_know(binary: Scored) -> None:
     evaluation = evaluate(*binary, replicates=5)
     items = {item.topic: item for item in checklist(evaluation, CONTEXT, False, EN)}
     assert len(items) == len(ITEMS)
-    assert items["Ethical approval; involvement of patients"].status == "authors"
+    assert items["Ethics and approval; involvement of patients"].status == "authors"
     assert items["Flow of cases"].status == "done" and items["Analysis of failures"].status == "authors"
     assert items["How often the test set was used"].status == "authors"
     told = replace(CONTEXT, looks_at_test=3, intended_use="Triage at night.", maps="gradcam")
@@ -281,15 +281,61 @@ def test_the_checklist_knows_what_it_cannot_know(binary: Scored) -> None:
     assert items["Background, intended use and role"].answer == "Triage at night."
 
 
-def test_the_checklist_covers_every_item_of_the_guidelines() -> None:
-    def covered(place: int) -> set[int]:
-        parts = [part for item in ITEMS for part in str(item[place]).split(", ") if part not in ("", "AI")]
-        ends = [[int(re.sub(r"\D", "", end)) for end in part.split("–")] for part in parts]
-        return {number for end in ends for number in range(end[0], end[-1] + 1)}
+def numbers_of(place: int) -> set[str]:
+    """Every item, with its letter, that the topics name of a guideline."""
+    found: set[str] = set()
+    for _, numbers, _ in ITEMS:
+        for part in filter(None, numbers[place].split(", ")):
+            first, _, last = part.partition("\u2013")
+            number, letter = re.fullmatch(r"(\d+)([a-z]?)", first).groups()  # type: ignore[union-attr]
+            if letter:
+                found |= {f"{number}{chr(each)}" for each in range(ord(letter), ord((last or first)[-1]) + 1)}
+            else:
+                found |= {str(each) for each in range(int(first), int(last or first) + 1)}
+    return found
 
-    assert covered(1) == set(range(1, 31))  # STARD 2015
-    assert covered(2) == set(range(1, 43))  # CLAIM 2020
-    assert covered(3) == set(range(1, 28))  # TRIPOD+AI 2024
+
+def published(count: int, lettered: dict[int, int]) -> set[str]:
+    """Items of a list whose lettered ones have so many parts."""
+    return {f"{n}{chr(97 + part)}" for n, parts in lettered.items() for part in range(parts)} | {
+        str(n) for n in range(1, count + 1) if n not in lettered
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "lettered"),
+    [
+        ("STARD 2015", 30, {10: 2, 12: 2, 13: 2, 21: 2}),
+        ("STARD-AI", 40, {15: 4, 16: 3, 17: 2, 26: 2, 40: 2}),
+        ("CLAIM 2020", 42, {}),
+        ("CLAIM 2024", 44, {}),
+        ("TRIPOD+AI", 27, {3: 3, 5: 2, 6: 3, 8: 3, 9: 3, 12: 7, 18: 6, 20: 3, 23: 2, 27: 3}),
+    ],
+)
+def test_the_checklist_names_every_item_of_the_published_lists_and_no_other(name: str, count: int, lettered: dict[int, int]) -> None:
+    assert numbers_of(GUIDELINES.index(name)) == published(count, lettered)
+
+
+@pytest.mark.parametrize(
+    ("topic", "numbers"),
+    [
+        ("registration", ("28", "36", "40", "34", "18d")),
+        ("flow", ("19", "24", "33", "35", "20a")),
+        ("missing", ("16", "20", "13", "12", "11")),
+        ("failures", ("", "23", "37", "39", "")),
+        ("size", ("18", "22", "19", "21", "10")),
+        ("funding", ("30", "38, 39", "42", "44", "18a, 18b")),
+    ],
+)
+def test_topics_have_the_numbers_of_each_edition(topic: str, numbers: tuple[str, ...]) -> None:
+    assert {key: given for key, given, _ in ITEMS}[topic] == numbers
+
+
+def test_the_report_says_which_numbers_were_not_held_against_the_published_list(binary: Scored) -> None:
+    html = render(evaluate(*binary, replicates=5), CONTEXT)
+    for name in GUIDELINES:
+        assert f'<th scope="col">{name}</th>' in html
+    assert "numbering to be checked against the published checklist" in html and "STARD-AI, CLAIM 2020" in html
 
 
 def test_the_contents_point_to_what_is_there(multilabel: Scored, binary: Scored) -> None:
