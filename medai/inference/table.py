@@ -1,6 +1,5 @@
 """The evaluation of a table of scores that somebody else made."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from medai.cohort.cohort import Cohort
 from medai.cohort.schema import RECORD
 from medai.core.environment import versions
 from medai.core.error import MedaiError
-from medai.core.file import atomic_directory, hash_file
+from medai.core.file import hash_file
 from medai.core.label import Label
 from medai.core.progress import say
 from medai.evaluation.frozen_point import OperatingPoints, thresholds_for
@@ -20,6 +19,7 @@ from medai.evaluation.predictions import scored_labels, with_truth
 from medai.evaluation.report.context import CohortSummary, ReportContext
 from medai.evaluation.results import cohort_summary, languages_of, write_results
 from medai.evaluation.segmentation import evaluate_segmentation, segmentation_headline
+from medai.evaluation.segmentation_results import write_segmentation_results
 from medai.evaluation.segmentation_table import holds_segmentation, read_segmentation
 from medai.evaluation.table import check_against, check_keys, check_predictions, infer_labels, one_class, read_predictions
 from medai.evaluation.table_file import read_table
@@ -34,6 +34,7 @@ from medai.store.shard import NativePixels
 
 MISSING = "missing-cases"  # what allow= names to score a table that lacks cases of the cohort
 ELSEWHERE = "The scores came as a table: how they were made is not known to this program."
+MEASURED_ELSEWHERE = "The measures came as a table: how they were made is not known to this program."
 CohortOf = Callable[[tuple[Label, ...]], Cohort]
 
 
@@ -108,11 +109,19 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
 
 
 def _evaluate_segmentation(settings: EvaluateSettings, path: Path, folder: Path) -> Path:
-    """A table of Dice, NSD or HD95 a case: figures without a report."""
-    metrics = evaluate_segmentation(read_segmentation(path), group_by=settings.group_by, seed=settings.seed, replicates=settings.replicates)
-    with atomic_directory(folder, replaces="metrics.json") as temporary:
-        text = json.dumps(metrics | {"table": {"hash": hash_file(path)}}, indent=2, ensure_ascii=False, allow_nan=False)
-        (temporary / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    """A table of Dice, NSD or HD95 a case."""
+    table = read_segmentation(path)
+    metrics = evaluate_segmentation(table, group_by=settings.group_by, seed=settings.seed, replicates=settings.replicates)
+    context = ReportContext(
+        title=_title(settings, path),
+        cohort=CohortSummary(path.name, analysed=len(table)),
+        split=_split_of(table),
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        versions=versions(),
+        notes=[MEASURED_ELSEWHERE],
+    )
+    languages, origin = languages_of(settings.language), {"table": {"hash": hash_file(path)}}
+    write_segmentation_results(folder, table, metrics, context, origin, languages=languages, pdf=settings.pdf)
     say(segmentation_headline(metrics))
     return folder
 

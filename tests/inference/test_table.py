@@ -190,17 +190,21 @@ def segmentation(folder: Path) -> Path:
     return folder / "liver.csv"
 
 
-def test_a_table_of_segmentation_measures_gets_figures_and_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_segmentation_measures_gets_figures_and_a_report_in_both_languages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = segmentation(tmp_path)
     assert main(["evaluate", f"predictions={path}", "replicates=50", "seed=3"]) == 0
     folder, told = tmp_path / "liver-evaluation", capsys.readouterr()
-    assert [file.name for file in folder.iterdir()] == ["metrics.json"]
+    assert sorted(file.name for file in folder.iterdir()) == ["metrics.json", "report.html", "report.zh.html"]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Evaluation of liver.csv" in page and 'href="report.zh.html"' in page and "how they were made is not known" in page
     metrics = metrics_in(folder)
     liver = metrics["structures"]["liver"]["dice"]
     assert liver["mean"]["value"] == pytest.approx(pl.read_csv(path)["dice.liver"].mean())
     assert "bootstrap of patients" in liver["mean"]["method"] and metrics["seed"] == 3 and len(metrics["table"]["hash"]) == 64
     assert [row["value"] for row in metrics["groups"]["site"]] == ["A", "B"]
-    assert "liver" in told.err and str(folder / "metrics.json") in told.out and "report.html" not in told.out
+    assert "liver" in told.err and str(folder / "metrics.json") in told.out and str(folder / "report.html") in told.out
     assert main(["evaluate", f"predictions={path}", "replicates=50", "seed=4"]) == 0  # replaces its own results
     assert metrics_in(folder)["seed"] == 4
 

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from medai.evaluation.evaluate import Evaluation
 from medai.evaluation.report.forest import forest
-from medai.evaluation.report.format import cell, count, ends, figure_of, interval, number, p_value, short
+from medai.evaluation.report.format import DISTANCES, cell, count, ends, figure_of, interval, number, p_value, short
 from medai.evaluation.report.part import Card, Matrix, Row, Table
 from medai.evaluation.report.spoken import spoken
 from medai.evaluation.report.svg import interval_bar
@@ -54,9 +54,9 @@ def cards(evaluation: Evaluation, words: Words) -> tuple[Card, ...]:
 
 
 def card(name: str, key: str, figure: Mapping[str, Any], confidence: float, words: Words) -> Card:
-    """A key figure with its interval on a scale from 0 to 1."""
+    """A key figure with its interval on a scale from 0 to 1, where it has one."""
     said = words.phrase(figure.get("reason", "")) if figure["value"] is None else interval(figure, key, confidence, words)
-    bar = "" if key == "mean_absolute_error" else interval_bar(figure["low"], figure["value"], figure["high"])
+    bar = "" if key in {"mean_absolute_error", *DISTANCES} else interval_bar(figure["low"], figure["value"], figure["high"])
     return Card(name, number(figure["value"], key, words), said, Markup(bar))
 
 
@@ -108,9 +108,9 @@ def _rows(key: str, value: Any, words: Words) -> list[Row]:
             if any(end is None for end in each["specificity"]):
                 continue
             high, low = (f"{end:g}" for end in each["specificity"])
-            found.append(_row(words[key].format(high=high, low=low), key, each, words))
+            found.append(figure_row(words[key].format(high=high, low=low), key, each, words))
             if isinstance(each.get("mcclish"), Mapping):
-                found.append(_row(words["mcclish"], key, each["mcclish"], words))
+                found.append(figure_row(words["mcclish"], key, each["mcclish"], words))
         return found
     if key == "spiegelhalter":
         if not value or value.get("z") is None:
@@ -125,11 +125,12 @@ def _rows(key: str, value: Any, words: Words) -> list[Row]:
             for part in ("reliability", "resolution", "uncertainty", "within")
             if value.get(part) is not None
         ]
-    return [_row(words[key], key, value, words)]
+    return [figure_row(words[key], key, value, words)]
 
 
-def _row(name: str, key: str, figure: Mapping[str, Any], words: Words) -> Row:
+def figure_row(name: str, key: str, figure: Mapping[str, Any], words: Words, kind: str = "") -> Row:
+    """A row of the table of all figures: the value, its interval, n, and the method."""
     method = words.phrase(figure["method"])
     said = words["because"].format(text=method, reason=words.phrase(figure["reason"])) if figure.get("reason") else method
     between = ends(figure, key, words) if figure["value"] is not None else ""
-    return Row(name, (number(figure["value"], key, words), between or words["not_known"], count(figure["n"], words), said))
+    return Row(name, (number(figure["value"], key, words), between or words["not_known"], count(figure["n"], words), said), kind=kind)

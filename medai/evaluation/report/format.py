@@ -7,6 +7,7 @@ from typing import Any
 from medai.evaluation.report.text import EN, Words
 
 SHARES = frozenset({"sensitivity", "specificity", "ppv", "npv", "accuracy", "prevalence", "balanced_accuracy", "tpr", "fpr"})
+DISTANCES = frozenset({"hd95"})  # in mm
 RATIOS = frozenset({"likelihood_ratio_positive", "likelihood_ratio_negative"})
 MINUS = "\u2212"
 NOTHING: Mapping[str, Any] = MappingProxyType({"value": None, "low": None, "high": None, "n": None, "method": ""})
@@ -19,12 +20,13 @@ def figure_of(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def number(value: float | None, key: str = "", words: Words = EN) -> str:
-    """A value with three decimals, as a percentage where `key` is a share of cases, or in two figures where it is a ratio."""
+    """A value with three decimals; as a percentage where `key` is a share of cases, with fewer where it is a ratio or in mm."""
     if value is None:
         return words["not_known"]
     if key in SHARES:
         return percent(value)
-    text = f"{value:.1f}" if key in RATIOS and value >= 10 else f"{value:.2f}" if key in RATIOS else f"{value:.3f}"
+    coarse = key in RATIOS | DISTANCES
+    text = f"{value:.1f}" if coarse and value >= 10 else f"{value:.2f}" if coarse else f"{value:.3f}"
     return text.replace("-", MINUS)
 
 
@@ -49,7 +51,7 @@ def signed(value: float | None, key: str = "", words: Words = EN) -> str:
     """A difference with its sign; of shares in percentage points."""
     if value is None:
         return words["not_known"]
-    text = f"{value * 100:+.1f}" if key in SHARES else f"{value:+.3f}"
+    text = f"{value * 100:+.1f}" if key in SHARES else f"{value:+.2f}" if key in DISTANCES else f"{value:+.3f}"
     return text.replace("-", MINUS)
 
 

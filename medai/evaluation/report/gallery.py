@@ -26,6 +26,11 @@ PERCENTILES = (0.5, 99.5)
 OVERLAY_COLOURS = 256  # of a palette: less than half the bytes
 
 
+def short_name(case_id: str) -> str:
+    """A case's key, cut short where it is a long hash."""
+    return case_id if len(case_id) <= LONGEST_NAME else f"{case_id[: LONGEST_NAME // 2]}\u2026"
+
+
 @dataclass(frozen=True)
 class Picture:
     """One case of the gallery.
@@ -71,7 +76,7 @@ class Pictures:
         site = table["site"][row] if "site" in table.columns else None
         if site is not None:
             lines = (*lines[:-1], f"{lines[-1]} \u00b7 {site}")
-        name = case_id if len(case_id) <= LONGEST_NAME else f"{case_id[: LONGEST_NAME // 2]}\u2026"
+        name = short_name(case_id)
         explanation = self.explain(case_id, label, index) if self.explain is not None else None
         if explanation is not None:
             seen = shown(explanation.image, window)

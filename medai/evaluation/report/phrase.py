@@ -72,6 +72,10 @@ EXACT = {
     "too few replicates are defined": "有定义的自助样本过少",
     "all replicates are equal": "所有自助样本相同",
     "not in the table": "表中没有",
+    "no case has a value": "没有病例有该指标",
+    "the data show no variance": "数据无变异",
+    "half of the cases or more have no distance, since one outline is empty": "半数或以上的病例因一侧轮廓为空而无距离",
+    "the upper end is not bounded: one outline is empty in too many cases": "过多病例有一侧轮廓为空，区间无上限",
     # Patients.
     "Every patient has one case, so the cases are independent.": "每名患者只有一个病例，病例相互独立。",
     "The patients are unknown: intervals treat every case as independent, and are too narrow if patients repeat.": (
@@ -83,6 +87,7 @@ EXACT = {
     ),
     # Notes of an evaluation, a training and a cohort.
     "The scores came as a table: how they were made is not known to this program.": "评分以表格给出，程序不知其如何产生。",
+    "The measures came as a table: how they were made is not known to this program.": "测量值以表格给出，程序不知其如何产生。",
     "No saliency maps: a table of predictions holds no network.": "无显著性热图：预测表不含网络。",
     "Calibration, thresholds and the epoch were chosen on these very cases: the figures are optimistic.": (
         "校准、阈值和训练轮次正是在这些病例上选定的，结果偏乐观。"

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from medai.evaluation.calibration import reliability
 from medai.evaluation.curve import precision_recall, roc
 from medai.evaluation.report.format import figure_of, share
-from medai.evaluation.report.svg import Plot, thin
+from medai.evaluation.report.svg import Plot, round_step, thin
 from medai.evaluation.report.text import EN, Words
 
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -157,7 +157,7 @@ def decision_plot(curve: Mapping[str, Any], threshold: float | None = None, word
     x = np.asarray(curve["threshold"], dtype=np.float64)
     benefit, everyone = (np.asarray(curve[key], dtype=np.float64) for key in ("net_benefit", "treat_all"))
     low, high = (np.asarray(curve.get(key) or curve["net_benefit"], dtype=np.float64) for key in ("low", "high"))
-    step = _step(float(max(high.max(), benefit.max(), everyone[0], 0.02)))
+    step = round_step(float(max(high.max(), benefit.max(), everyone[0], 0.02)))
     top = step * math.ceil(float(max(high.max(), everyone[0], 0.02)) / step - 1e-9)
     bottom = -step
     plot = Plot((0.0, 1.0), (bottom, top), left=52)
@@ -217,12 +217,6 @@ def _reach(plot: Plot, x: float, figure: Mapping[str, Any], kind: str) -> None:
         if figure["low"] is not None:
             plot.line([x, x], [figure["low"], figure["high"]], "whisker")
         plot.dot(x, figure["value"], kind, 3.5)
-
-
-def _step(largest: float) -> float:
-    """A round distance of the ticks, so that there are about five."""
-    power = 10.0 ** math.floor(math.log10(largest / 4))
-    return next(power * factor for factor in (1.0, 2.0, 5.0, 10.0) if largest / (power * factor) <= 5)
 
 
 def _operating_point(plot: Plot, x: float, y: float) -> None:

@@ -25,26 +25,28 @@ class Section:
         heading: The label.
         meaning: Of the label, in a sentence.
         panels: Plots.
-        matrix: Decisions against truth.
+        matrix: Decisions against truth; None where nothing is decided.
         thousands: What the figures mean for a thousand patients.
         figures: All figures.
         forests: Classes, then groups.
         worst: The weakest groups, in sentences.
         gaps: Between the groups.
-        galleries: Single cases.
+        galleries: Single cases, with their images.
+        cases: Single cases, by their figures.
     """
 
     anchor: str
     heading: str
     meaning: str
     panels: tuple[Panel, ...]
-    matrix: Matrix
+    matrix: Matrix | None
     thousands: tuple[Thousand, ...]
     figures: Table
     forests: tuple[Table, ...]
     worst: tuple[str, ...]
     gaps: Table | None
     galleries: tuple[Gallery, ...]
+    cases: Table | None = None
 
 
 def section(evaluation: Evaluation, name: str, most_pictures: int, source: Pictures, words: Words) -> Section:

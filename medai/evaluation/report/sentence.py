@@ -23,7 +23,7 @@ def abstract(evaluation: Evaluation, context: ReportContext, limits: list[str], 
         words: The language.
     """
     metrics = evaluation.metrics
-    parts = [("objective", [_objective(evaluation, context, words)]), ("data", [_cases(metrics, context, words)])]
+    parts = [("objective", [_objective(evaluation, context, words)]), ("data", [cases_sentence(metrics, context, words)])]
     parts.append(("model", _model(metrics, context, words)))
     parts.append(("results", _results(evaluation, words)))
     parts.append(("limits", [*limits, words["a_one_set"]]))
@@ -76,7 +76,8 @@ def _results(evaluation: Evaluation, words: Words) -> list[str]:
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _cases(metrics: Mapping[str, Any], context: ReportContext, words: Words) -> str:
+def cases_sentence(metrics: Mapping[str, Any], context: ReportContext, words: Words) -> str:
+    """How many cases and patients were analysed, and how many show the only label."""
     patients = metrics["patients"]
     who = words["s_patients"].format(patients=count(patients["count"], words)) if patients["known"] else ""
     split = words.split(context.split)

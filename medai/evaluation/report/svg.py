@@ -180,6 +180,23 @@ def stacked_bar(parts: Sequence[tuple[float, str]], description: str) -> str:
     return plot.svg(description, stretched=True)
 
 
+def round_step(largest: float) -> float:
+    """A round distance of the ticks from 0 to a value, so that there are about five."""
+    power = 10.0 ** math.floor(math.log10(largest / 4))
+    return next(power * factor for factor in (1.0, 2.0, 5.0, 10.0) if largest / (power * factor) <= 5)
+
+
+def round_up(largest: float) -> float:
+    """The end of an axis from 0 that holds a value above it.
+
+    Example:
+        >>> round_up(17.3)
+        20.0
+    """
+    step = round_step(largest) if largest > 0 else 1.0
+    return step * max(1, math.ceil(largest / step - 1e-9))
+
+
 def _end(value: float) -> str:
     """An end of a scale, in as many digits as it has."""
     text = f"{value:.1f}" if math.isclose(value * 10, round(value * 10), abs_tol=1e-9) else f"{value:.2f}"
