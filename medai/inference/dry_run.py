@@ -2,6 +2,7 @@
 
 import base64
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,9 @@ from medai.core.error import MedaiError, Refusal
 from medai.core.file import atomic_directory, write_json
 from medai.core.label import columns_of
 from medai.core.progress import say
+from medai.evaluation.report.text import Words
 from medai.inference.candidate import Candidate, Outputs
+from medai.inference.dry_run_words import dry_run_words, page_names
 from medai.inference.vendor import VendorCandidate
 from medai.store.shard import NativePixels
 
@@ -56,7 +59,7 @@ class Seen:
     pictures: tuple[str, str]
 
 
-def dry_run(candidate: Candidate, cohort: Cohort, split: str, folder: Path) -> Path:
+def dry_run(candidate: Candidate, cohort: Cohort, split: str, folder: Path, languages: Sequence[str] = ("en",)) -> Path:
     """Run a model on three cases of a split and write a page about it.
 
     Args:
@@ -64,19 +67,20 @@ def dry_run(candidate: Candidate, cohort: Cohort, split: str, folder: Path) -> P
         cohort: Holds the pixels; its labels stay closed.
         split: ``test``, ``validation`` or ``train``.
         folder: Of the results; an older dry run there is replaced.
+        languages: Of the page; the first is `dry_run.html`, a further one e.g. `dry_run.zh.html`.
 
     Returns:
         The page, beside the pictures and `dry_run.json`.
 
     Raises:
-        MedaiError: the model accepts none of the cases; or its outputs are not as its contract says, and the page then shows what
-            they are.
+        MedaiError: there is no such language; the model accepts none of the cases; or its outputs are not as its contract says,
+            and the page then shows what they are.
 
     Example:
         >>> dry_run(candidate, cohort, "test", Path("look"))
         PosixPath('look/dry_run.html')
     """
-    started, store = time.monotonic(), NativePixels(cohort.path)
+    started, store, names = time.monotonic(), NativePixels(cohort.path), page_names(languages)
     images, refused = _images(candidate, store, cases_without_labels(cohort, split))
     with atomic_directory(folder, replaces=RECORD) as temporary:
         seen = [_case(candidate, case, native, image, place, temporary) for place, (case, native, image) in enumerate(images)]
@@ -94,7 +98,9 @@ def dry_run(candidate: Candidate, cohort: Cohort, split: str, folder: Path) -> P
             "seconds": time.monotonic() - started,
         }
         write_json(temporary / RECORD, record)
-        (temporary / PAGE).write_text(_page(record, temporary), encoding="utf-8")
+        for language, name in names.items():
+            other = next((each for each in names.values() if each != name), "")
+            (temporary / name).write_text(_page(record, temporary, dry_run_words(language), other), encoding="utf-8")
     if fault := next((each.fault for each in seen if each.fault), ""):
         raise MedaiError(f"{fault}; what the model was given and what it answered is in {folder / PAGE}")
     for doubt in doubts:
@@ -217,12 +223,12 @@ def picture(image: Shaped[np.ndarray, "C H W"], limits: tuple[float, float] | No
     return stream.getvalue()
 
 
-def _page(record: dict[str, Any], folder: Path) -> str:
+def _page(record: dict[str, Any], folder: Path, words: Words, other: str) -> str:
     """The page, with its pictures in it."""
-    from jinja2 import Environment
+    from jinja2 import Environment, StrictUndefined
 
     pictures = {
         name: base64.b64encode((folder / name).read_bytes()).decode("ascii") for case in record["cases"] for name in case["pictures"]
     }
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(record=record, pictures=pictures)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(record=record, pictures=pictures, t=words, other=other)

@@ -52,7 +52,7 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
     _check_labels(candidate, cohort)
     folder = Path(settings.output) if settings.output else _folder(candidate, cohort, settings)
     if settings.dry_run:
-        return dry_run(candidate, cohort, settings.split, folder).parent
+        return dry_run(candidate, cohort, settings.split, folder, languages_of(settings.language)).parent
     check_output(folder, pdf=settings.pdf)
     thresholds, points = operating_points(settings, candidate)
     title = settings.title or f"{_title(settings.split)} of {cohort.name}"

@@ -12,6 +12,8 @@ from medai.cohort.cohort import Cohort
 from medai.core.error import MedaiError
 from medai.inference.candidate import open_candidate
 from medai.inference.dry_run import dry_run, picture
+from medai.inference.dry_run_words import CHINESE, ENGLISH, page_names
+from tests.evaluation.test_report_language import ENGLISH_WORDS, HAN, fields, text_of
 from tests.inference.conftest import WriteContract, WriteModel
 
 SIGMOID = {"output": {"activation": "sigmoid"}}
@@ -112,3 +114,42 @@ def test_a_folder_with_other_things_is_left_alone(
     (tmp_path / "look/thesis.doc").touch()
     with pytest.raises(MedaiError, match=r"exists already and holds other things"):
         dry_run(open_candidate(write_model(), contract=write_contract()), cohort, "test", tmp_path / "look")
+
+
+def test_the_page_is_in_each_language_that_is_asked_for(
+    write_model: WriteModel, write_contract: WriteContract, cohort: Cohort, tmp_path: Path
+) -> None:
+    contract = write_contract(intensity={"lower": 1000, "upper": 4000}, **SIGMOID)  # of CT, on 8-bit pictures: with doubts
+    candidate = open_candidate(write_model([[3.0]]), contract=contract)
+    dry_run(candidate, cohort, "test", tmp_path / "look", ("en", "zh"))
+    english, zh = ((tmp_path / "look" / name).read_text(encoding="utf-8") for name in ("dry_run.html", "dry_run.zh.html"))
+    assert '<html lang="en">' in english and 'href="dry_run.zh.html">中文</a>' in english and "Look at this before you go on" in english
+    assert '<html lang="zh-CN">' in zh and 'href="dry_run.html">English</a>' in zh and "继续之前请先查看" in zh and "测试病例3例" in zh
+    own = str(candidate.threshold_source)  # the user's own words stay
+    left = [text.replace(str(candidate.path), "").replace(own, "") for text in text_of(zh)]
+    assert [text for text in left if ENGLISH_WORDS.search(text)] == []
+    alone = dry_run(candidate, cohort, "test", tmp_path / "look", ("zh",))
+    assert '<html lang="zh-CN">' in alone.read_text(encoding="utf-8") and not alone.with_name("dry_run.zh.html").exists()
+    assert 'class="language"' not in alone.read_text(encoding="utf-8")
+
+
+def test_faults_and_refusals_are_put_into_chinese(
+    write_model: WriteModel, write_contract: WriteContract, cohort: Cohort, tmp_path: Path
+) -> None:
+    with pytest.raises(MedaiError, match="set activation: sigmoid"):
+        dry_run(open_candidate(write_model([[-9.0]]), contract=write_contract()), cohort, "test", tmp_path / "look", ("zh",))
+    page = (tmp_path / "look/dry_run.html").read_text(encoding="utf-8")
+    assert "不是概率：若为logit，请设activation: sigmoid" in page and "which are no probabilities" not in page
+    contract = write_contract(intensity={"method": "range", "upper": 200}, **SIGMOID)
+    page = dry_run(open_candidate(write_model([[3.0]]), contract=contract), cohort, "test", tmp_path / "look", ("zh",)).read_text("utf-8")
+    assert "该模型接受[0, 200]" in page and "this model accepts" not in page
+
+
+def test_both_languages_of_the_page_have_the_same_strings_with_the_same_fields() -> None:
+    assert ENGLISH.keys() == CHINESE.keys()
+    for key, text in ENGLISH.items():
+        assert fields(text) == fields(CHINESE[key]), key
+        assert HAN.search(CHINESE[key]) or not ENGLISH_WORDS.search(text), key
+    assert page_names(("zh", "en")) == {"zh": "dry_run.html", "en": "dry_run.en.html"}
+    with pytest.raises(MedaiError, match="no report in the language 'fr'"):
+        page_names(("fr",))

@@ -77,7 +77,7 @@ def outlines_overview(metrics: Mapping[str, Any], words: Words) -> Table:
 
 def overview_panels(metrics: Mapping[str, Any], measured: Sequence[Measured], words: Words) -> tuple[Panel, ...]:
     """A plot a measure, a row a structure."""
-    panels = []
+    panels: list[Panel] = []
     for key in MEASURES:
         rows = [Spread(spoken(each.structure), each.value[~np.isnan(each.value)]) for each in measured if each.measure == key]
         if rows:

@@ -180,6 +180,25 @@ PATTERNS = (
      r"标签“{0}”只有一个类别，已知的{1}例均为“{2}”：AUROC及需要另一类别的指标未知"),
     (r"In half of the images (.+) or more of the pixels lie beyond the window and are cut off\.",
      r"半数图像中有{0}或更多的像素超出窗口而被截去。"),
+    (r"The ([\d,]+) images give the same answer: the model may not see them as it should\.",
+     r"{0}幅图像的结果相同：模型所见的图像可能有误。"),
+    (r"Every probability is exactly 0 or 1: these may be decisions and no probabilities, which cannot be calibrated\.",
+     r"所有概率恰为0或1：这可能是判定而非概率，无法校准。"),
+    (r"The model sees (.+) as one grey level: look at the intensity\.", r"模型所见的{0}只有一个灰阶：请检查灰度处理。"),
+    (r"([\d x]+), (\w+), values (\S+) to (\S+), median (\S+)", r"{0}，{1}，取值{2}至{3}，中位数{4}"),
+    (r"the image's values lie in \[(.+), (.+)\]; this model accepts \[(.+), (.+)\]", r"图像取值在[{0}, {1}]内；该模型接受[{2}, {3}]"),
+    (r"the image has (\d+) channels; this model accepts grey images only", r"图像有{0}个通道；该模型仅接受灰度图像"),
+    (r"(.+\.ya?ml): (.+)", r"{0}：{*1}"),
+    (r"output '(.+)' gives values in \[(.+), (.+)\] for '(.+)', which are no probabilities: set activation: (\w+) where they are "
+     r"logits; percent and the like have to become probabilities",
+     r"输出“{0}”对“{3}”给出[{1}, {2}]内的值，不是概率：若为logit，请设activation: {4}；百分数等须先换算为概率"),
+    (r"output '(.+)' gives values in \[(.+), (.+)\] for '(.+)', which are no probabilities; these look like log probabilities: set "
+     r"activation: softmax, which takes them as they are",
+     r"输出“{0}”对“{3}”给出[{1}, {2}]内的值，不是概率，似为对数概率：请设activation: softmax，可直接使用"),
+    (r"the (\d+) columns of '(.+)' in output '(.+)' add up to (.+) and not to 1; set activation: softmax where they are logits, and "
+     r"look at order and column", r"输出“{2}”中“{1}”的{0}列之和为{3}而非1；若为logit，请设activation: softmax，并检查order与column"),
+    (r"output '(.+)' is NaN or infinite for (\d+) of (\d+) image\(s\); look at input\.intensity with dry_run=true",
+     r"输出“{0}”在{2}幅图像中有{1}幅为NaN或无穷大；请检查input.intensity"),
     (r"Half of the images fill (.+) or less of the model's scale: the window may be of another range\.",
      r"半数图像只占模型灰阶的{0}或更少：窗口范围可能不对。"),
     (r"Every value of the output '(.+)' lies in \[(.+), (.+)\], and the contract applies (.+) to it: if the model has done so itself, "
