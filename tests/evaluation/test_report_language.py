@@ -17,7 +17,7 @@ from medai.evaluation.evaluate import Evaluation, evaluate
 from medai.evaluation.report.chinese import CHINESE
 from medai.evaluation.report.context import CohortSummary, ReportContext
 from medai.evaluation.report.english import ENGLISH
-from medai.evaluation.report.phrase import chinese
+from medai.evaluation.report.phrase import EXACT, PATTERNS, chinese
 from medai.evaluation.report.report import render
 from medai.evaluation.report.text import WORDS, words_of
 
@@ -112,6 +112,28 @@ def test_every_string_is_translated() -> None:
             assert HAN.search(text) and not ENGLISH_WORDS.search(text), key
 
 
+@pytest.mark.parametrize(
+    ("key", "term"),
+    [
+        ("s_auroc", "受试者工作特征曲线下面积"), ("roc", "受试者工作特征"), ("sensitivity", "灵敏度"), ("specificity", "特异度"),
+        ("ppv", "阳性预测值"), ("npv", "阴性预测值"), ("likelihood_ratio_positive", "阳性似然比"), ("ci", "置信区间"),
+        ("decision_curve", "决策曲线"), ("axis_benefit", "净获益"), ("treat_all", "全部干预"), ("m_bootstrap", "自助法"),
+        ("calibration", "校准度"), ("discrimination", "区分度"), ("truth", "参考标准"), ("by_group", "亚组"),
+        ("false_negatives", "假阴性"), ("false_positives", "假阳性"), ("t_model", "待评价试验"), ("t_utility", "临床效用"),
+        ("verdict_not shown", "差异无统计学意义"), ("non_inferiority", "非劣效界值"), ("dice", "Dice系数"), ("m_hd95", "豪斯多夫距离"),
+    ],
+)  # fmt: skip
+def test_terms_are_those_of_chinese_medical_statistics(key: str, term: str) -> None:
+    assert term in CHINESE.get(key, "")
+
+
+def test_one_thing_has_one_name_in_chinese() -> None:
+    said = "".join(CHINESE.values()) + "".join(EXACT.values()) + "".join(form for _, form in PATTERNS)
+    for other in ("误报", "密封", "真实结果", "评分区间", "百分位自助", "敏感度", "特异性", "可信区间", "净收益", "等量分箱", "p值"):
+        assert other not in said, other
+    assert "约登指数" in said
+
+
 def test_no_english_sentence_is_left_on_the_chinese_page(evaluation: Evaluation) -> None:
     html = render(evaluation, CONTEXT, language="zh")
     assert '<html lang="zh-CN">' in html
@@ -139,9 +161,10 @@ def test_a_figure_is_the_same_in_both_languages(binary: Scored) -> None:
 
 
 def test_phrases_are_put_into_chinese_part_by_part_and_strange_ones_are_left() -> None:
-    assert chinese("percentile bootstrap of patients, 2000 replicates") == "按患者的百分位自助法，2000次抽样"
+    assert chinese("percentile bootstrap of patients, 2000 replicates") == "按患者的百分位数自助法，2000次抽样"
     assert (
-        chinese("mean of 14 labels, percentile bootstrap of cases, 2,000 replicates") == "14个标签的均值，按病例的百分位自助法，2,000次抽样"
+        chinese("mean of 14 labels, percentile bootstrap of cases, 2,000 replicates")
+        == "14个标签的均值，按病例的百分位数自助法，2,000次抽样"
     )
     assert chinese("Wilson, effective sample size by patient") == "Wilson，按患者的有效样本量"
     assert chinese("Fluoroscopy of the ward, as we took it.") == "Fluoroscopy of the ward, as we took it."

@@ -4,11 +4,11 @@ import re
 
 EXACT = {
     # Methods.
-    "no interval": "无区间",
-    "C-index of the expected class": "期望类别的C指数",
-    "Newcombe score interval (DeLong's variance is zero)": "Newcombe评分区间（DeLong方差为零）",
+    "no interval": "无置信区间",
+    "C-index of the expected class": "期望类别的一致性指数（C指数）",
+    "Newcombe score interval (DeLong's variance is zero)": "Newcombe得分区间（DeLong方差为零）",
     "logit scale": "logit尺度",
-    "calibration-in-the-large": "总体校准偏差",
+    "calibration-in-the-large": "总体校准",
     "Mercaldo logit interval": "Mercaldo的logit区间",
     "Simel log interval": "Simel对数区间",
     "0.5 added to every cell": "每格加0.5",
@@ -25,35 +25,35 @@ EXACT = {
     "mean over labels": "各标签的均值",
     "McNemar, exact": "McNemar精确检验",
     "McNemar, clustered by patient": "按患者聚类的McNemar检验",
-    "Newcombe's interval (1998, method 10), chi-squared p": "Newcombe区间（1998，方法10），p为卡方检验",
+    "Newcombe's interval (1998, method 10), chi-squared p": "Newcombe区间（1998，方法10），P值由卡方检验得出",
     "Newcombe's interval from those of the two parts (a variance is zero)": "由两部分的区间合成的Newcombe区间（有一方差为零）",
-    "Newcombe's interval on effective sample sizes by patient, chi-squared p likewise": "按患者有效样本量的Newcombe区间，卡方p同此",
+    "Newcombe's interval on effective sample sizes by patient, chi-squared p likewise": "按患者有效样本量的Newcombe区间，卡方检验的P值同此",
     "Hanley and McNeil 1982": "Hanley与McNeil（1982）",
     "MOVER of the Wilson intervals of sensitivity and specificity": "由灵敏度与特异度的Wilson区间合成（MOVER）",
     "McClish's correction": "McClish校正",
-    "Newcombe score interval of the difference": "差值的Newcombe评分区间",
+    "Newcombe score interval of the difference": "差值的Newcombe得分区间",
     "exact": "精确法",
     "withheld": "不公布",
     "the curve runs below the diagonal, where McClish's correction is not defined": "曲线位于对角线下方，McClish校正无定义",
-    "percentile bootstrap": "百分位自助法",
-    "percentile bootstrap of patients": "按患者的百分位自助法",
-    "percentile bootstrap of cases": "按病例的百分位自助法",
+    "percentile bootstrap": "百分位数自助法",
+    "percentile bootstrap of patients": "按患者的百分位数自助法",
+    "percentile bootstrap of cases": "按病例的百分位数自助法",
     "BCa bootstrap": "BCa自助法",
     "BCa bootstrap of patients": "按患者的BCa自助法",
     "BCa bootstrap of cases": "按病例的BCa自助法",
     "effective sample size by patient": "按患者的有效样本量",
     "of the highest probability": "对最高概率",
     "mean one-vs-rest AUROC": "一对其余AUROC的均值",
-    "Newcombe score interval": "Newcombe评分区间",
-    "Newcombe score interval on patients (Obuchowski's variance is zero)": "按患者的Newcombe评分区间（Obuchowski方差为零）",
+    "Newcombe score interval": "Newcombe得分区间",
+    "Newcombe score interval on patients (Obuchowski's variance is zero)": "按患者的Newcombe得分区间（Obuchowski方差为零）",
     "Wilson at the assumed value": "假定值处的Wilson区间",
-    "Newcombe score interval on patients (all replicates are equal)": "按患者的Newcombe评分区间（所有自助样本相同）",
+    "Newcombe score interval on patients (all replicates are equal)": "按患者的Newcombe得分区间（所有自助样本相同）",
     "Obuchowski (DeLong clustered by patient)": "Obuchowski（按患者聚类的DeLong）",
     "clustered by patient": "按患者聚类",
     # Reasons.
-    "too few events": "阳性数过少",
+    "too few events": "阳性例数过少",
     "too few cases": "病例过少",
-    "too few events in the rest": "其余病例中阳性数过少",
+    "too few events in the rest": "其余病例中阳性例数过少",
     "no other cases": "没有其余病例",
     "no cases": "没有病例",
     "no positive cases": "没有阳性病例",
@@ -63,11 +63,11 @@ EXACT = {
     "no case is called positive": "没有病例被判为阳性",
     "no case is called negative": "没有病例被判为阴性",
     "fewer than two classes have cases": "有病例的类别不足两个",
-    "fewer than two groups have enough events": "阳性数足够的组不足两个",
+    "fewer than two groups have enough events": "阳性例数足够的亚组不足两个",
     "no replicates": "没有自助样本",
     "no false positives, so it is infinite": "没有假阳性，因而为无穷大",
     "the probabilities separate the classes": "预测概率将两类完全分开",
-    "too few events or different probabilities": "阳性数或不同的概率值过少",
+    "too few events or different probabilities": "阳性例数或不同的概率值过少",
     "one patient": "仅一名患者",
     "too few replicates are defined": "有定义的自助样本过少",
     "all replicates are equal": "所有自助样本相同",
@@ -75,15 +75,15 @@ EXACT = {
     "no case has a value": "没有病例有该指标",
     "the data show no variance": "数据无变异",
     "half of the cases or more have no distance, since one outline is empty": "半数或以上的病例因一侧轮廓为空而无距离",
-    "the upper end is not bounded: one outline is empty in too many cases": "过多病例有一侧轮廓为空，区间无上限",
+    "the upper end is not bounded: one outline is empty in too many cases": "过多病例有一侧轮廓为空，置信区间无上限",
     # Patients.
     "Every patient has one case, so the cases are independent.": "每名患者只有一个病例，病例相互独立。",
     "The patients are unknown: intervals treat every case as independent, and are too narrow if patients repeat.": (
-        "患者未知：区间把每个病例视为独立，若同一患者有多个病例，区间会过窄。"
+        "患者未知：置信区间把每个病例视为独立，若同一患者有多个病例，置信区间会过窄。"
     ),
     "Some cases name no patient: each of them counts as a patient of its own.": "部分病例未注明患者，每例各计为一名患者。",
     "Patients repeat: intervals allow for it (bootstrap of patients; proportions by effective sample size).": (
-        "同一患者有多个病例，区间已考虑这一点（按患者抽样；比例按有效样本量）。"
+        "同一患者有多个病例，置信区间已考虑这一点（按患者抽样；率按有效样本量）。"
     ),
     # Notes of an evaluation, a training and a cohort.
     "The scores came as a table: how they were made is not known to this program.": "评分以表格给出，程序不知其如何产生。",
@@ -108,7 +108,7 @@ EXACT = {
     "given on the command line": "由命令行给出",
     "The worst of many groups looks worse than it is, since chance spreads the groups: compare it with the worst that is expected if "
     "all groups were equal, and read its interval, which allows for the choice.": (
-        "许多组中最差的一组看上去比实际更差，因为偶然会使各组分散：请与各组实际相同时预期的最差值比较，并参看其区间（已考虑挑选的影响）。"
+        "许多亚组中最差者看上去比实际更差，因为抽样误差会使各亚组分散：请与各亚组实际相同时预期的最差值比较，并参看其置信区间（已考虑挑选的影响）。"
     ),
     # Facts about a model.
     "Kind": "类型",
@@ -140,7 +140,7 @@ EXACT = {
 PATTERNS = (
     (r"pointwise (.+)", r"逐点，{*0}"),
     (r"(\d+) equal-width bins", r"{0}个等宽分箱"),
-    (r"(\d+) equal-mass bins|(\d+) bins of equally many cases", r"{0}个等量分箱"),
+    (r"(\d+) equal-mass bins|(\d+) bins of equally many cases", r"{0}个等频分箱"),
     (r"Test of (.+)", r"{0}的测试"),
     (r"Validation of (.+)", r"{0}的验证"),
     (r"Validation split of (.+)", r"{0}验证集的评估"),
@@ -149,8 +149,8 @@ PATTERNS = (
     (r"(.+), ([\d,]+) replicates", r"{*0}，{1}次抽样"),
     (r"(.+), ([\d,]+) replicates \(([\d,]+) defined\)", r"{*0}，{1}次抽样（{2}次有定义）"),
     (r"(.+), t with ([\d,.]+) degrees of freedom", r"{*0}，自由度{1}的t检验"),
-    (r"(.+), simultaneous over ([\d,]+) groups \(Bonferroni\)", r"{*0}，{1}个组的同时区间（Bonferroni）"),
-    (r"simultaneous interval over all pairs of ([\d,]+) groups \(Tukey-Kramer\)", r"{0}个组两两之间的同时区间（Tukey-Kramer）"),
+    (r"(.+), simultaneous over ([\d,]+) groups \(Bonferroni\)", r"{*0}，{1}个亚组的同时置信区间（Bonferroni）"),
+    (r"simultaneous interval over all pairs of ([\d,]+) groups \(Tukey-Kramer\)", r"{0}个亚组两两之间的同时置信区间（Tukey-Kramer）"),
     (r"permutation of (cases|patients), ([\d,]+) swaps", r"按{*0}置换{1}次"),
     (r"cases", "病例"),
     (r"patients", "患者"),
@@ -227,7 +227,7 @@ def chinese(text: str) -> str:
 
     Example:
         >>> chinese("10 equal-width bins, no interval")
-        '10个等宽分箱，无区间'
+        '10个等宽分箱，无置信区间'
     """
     if text in EXACT:
         return EXACT[text]
