@@ -115,7 +115,8 @@ def test_every_string_is_translated() -> None:
 @pytest.mark.parametrize(
     ("key", "term"),
     [
-        ("s_auroc", "受试者工作特征曲线下面积"), ("roc", "受试者工作特征"), ("sensitivity", "灵敏度"), ("specificity", "特异度"),
+        ("s_auroc", "受试者工作特征曲线下面积"), ("m_auroc", "受试者工作特征曲线下面积"),
+        ("sensitivity", "灵敏度"), ("specificity", "特异度"),
         ("ppv", "阳性预测值"), ("npv", "阴性预测值"), ("likelihood_ratio_positive", "阳性似然比"), ("ci", "置信区间"),
         ("decision_curve", "决策曲线"), ("axis_benefit", "净获益"), ("treat_all", "全部干预"), ("m_bootstrap", "自助法"),
         ("calibration", "校准度"), ("discrimination", "区分度"), ("truth", "参考标准"), ("by_group", "亚组"),

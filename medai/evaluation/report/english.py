@@ -272,6 +272,7 @@ ENGLISH: dict[str, str] = {
         "Expected numbers at the sensitivity and specificity measured here, if the disease looks alike where the model is "
         "used. Predictive values with their {confidence}% intervals."
     ),
+    "prevalence_there": "Prevalence",
     "prevalence_here": "{value} (as here)",
     "found_ill": "found",
     "missed_ill": "missed",
