@@ -140,7 +140,8 @@ def test_looks_at_the_test_labels_are_counted_and_those_at_validation_are_not(ve
         assert metrics_in(tmp_path / "test")["looks_at_test"] == number
     assert command([*vendor, "split=validation", f"output={tmp_path / 'validation'}"]) == 0
     assert metrics_in(tmp_path / "validation")["looks_at_test"] is None and metrics_in(tmp_path / "validation")["cases"] == 40
-    assert command([*vendor, "dry_run=true", f"output={tmp_path / 'dry'}"]) == 0
+    assert command([*vendor, "dry_run=true", "language=both", f"output={tmp_path / 'dry'}"]) == 0
+    assert {path.name for path in (tmp_path / "dry").glob("*.html")} == {"dry_run.html", "dry_run.zh.html"}
     assert len(next((tmp_path / "cohorts/looks").iterdir()).read_text().splitlines()) == 2
     assert "2" in (tmp_path / "test/report.html").read_text(encoding="utf-8")
 
