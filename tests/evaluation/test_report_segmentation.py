@@ -188,3 +188,22 @@ def test_results_are_written_in_both_languages_or_not_at_all(tmp_path: Path) -> 
     assert not (tmp_path / "none").exists()
     write_segmentation_report(tmp_path / "alone.html", table, metrics, CONTEXT)
     assert "Worst cases by Dice" in (tmp_path / "alone.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"dice.a": [None] * 12, "dice.b": [0.9] * 12},
+        {"dice.a": [0.0] * 12, "hd95.a": [None] * 12, "site": ["A", "B"] * 6},
+        {"hd95.a": [0.0] * 12, "site": ["A", "B"] * 6},
+        {"hd95.a": [float("inf")] * 11 + [2.0]},
+        {"hd95.a": [None] * 12},
+        {"dice.a": [0.1] * 12, "site": [None] * 6 + ["A"] * 6},
+    ],
+)
+def test_a_table_with_little_in_it_has_a_page_without_nan(columns: dict[str, list[Any]]) -> None:
+    table = pl.DataFrame({"case_id": [f"c{i}" for i in range(12)]} | columns)
+    table = table.with_columns(pl.col(name).cast(pl.Float64) for name in columns if "." in name)
+    for language in WORDS:
+        body = render_segmentation(table, scored(table), CONTEXT, language=language).split("</style>")[1]
+        assert not re.search(r"[\s,=\">(-](nan|inf)[\s,\"<)]", body)
