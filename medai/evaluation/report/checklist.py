@@ -8,8 +8,9 @@ The editions followed, by number and content of their items (the topics are in o
 - CLAIM 2024 Update, 44 items, renumbered from item 11 on: Tejani et al., Radiol Artif Intell 2024;6(4):e240300.
 - TRIPOD+AI, 27 items in 52 parts: Collins et al., BMJ 2024;385:e078378.
 
-STARD 2015 was held against its published table. The others were held against public transcriptions that agree with one another
-(three of STARD-AI, two each of the rest), not against the journals' own pages: `CHECKED` says so, and the report tells its reader.
+STARD 2015 was held against the text of its published table (extracted from PubMed Central PMC4623764). The others were held against
+public transcriptions that agree with one another (three of STARD-AI, two each of the rest), not against the journals' own pages:
+`CHECKED` says so, and the report tells its reader.
 """
 
 from collections.abc import Callable
