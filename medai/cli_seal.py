@@ -69,8 +69,11 @@ def audit_ledger(arguments: list[str]) -> int:
     for entry in audit.attempts:
         best = "not known" if entry["best"] is None else f"{entry['best']:.4g}"
         told = best if entry["released"] else f"no better than {best}"
+        if "reference" in entry:
+            told = f"{entry['conclusion'] or 'withheld'} against {entry['reference'][:16]}"
         print(f"{entry['time']:<21} {entry['attempt']:<8} {entry['candidate'][:16]:<17} {entry['candidate_kind']:<11} {told}")
-    print(f"\n{len(audit.attempts)} of {terms.attempts} attempts spent, {audit.unfinished} evaluations begun and not finished")
+    failed = f", {audit.failed} of them failed with the labels open" if audit.failed else ""
+    print(f"\n{len(audit.attempts)} of {terms.attempts} attempts spent, {audit.unfinished} evaluations begun and not finished{failed}")
     for finding in audit.findings:
         print(f"WRONG  {finding}")
     if not audit.findings:

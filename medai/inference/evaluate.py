@@ -23,17 +23,16 @@ from medai.inference.figures import check_output, figures, frozen_points, known_
 from medai.inference.looks import Looks
 from medai.inference.plan import precision_record
 from medai.inference.predict import predict_cases
-from medai.inference.reference import compare_with_reference
+from medai.inference.reference import compare_with_reference, open_reference, reference_notes
 from medai.inference.sealed import Contender, evaluate_sealed
 from medai.inference.settings import EvaluateSettings
 from medai.inference.table import evaluate_table
 from medai.inference.tracked import track
+from medai.inference.unseen import check_unseen
 from medai.ingest.ingest import ingest
 from medai.seal.session import SealedSession
 from medai.source.build import build_source
 from medai.store.shard import NativePixels
-
-SEEN = "seen-images"  # what allow= names to score a model on images of its own development
 
 
 def evaluate_candidate(settings: EvaluateSettings) -> Path:
@@ -58,20 +57,21 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
     title = settings.title or f"{_title(settings.split)} of {cohort.name}"
     origin = _origin(settings, candidate, points)
     if settings.split == "test" and cohort.sealed:
-        unseen = _check_unseen(settings, candidate, cohort, cohort.unlabelled_test())
+        unseen = check_unseen(settings, candidate, cohort, cohort.unlabelled_test())
         return evaluate_sealed(settings, _contender(candidate, cohort, thresholds, origin, unseen), cohort, folder, title)
     if settings.seal_key is not None:
         raise MedaiError(f"seal_key= is set, and the {settings.split} labels of {cohort.path} are not sealed; leave it out")
     cases = cohort.select(settings.split)
     if cases.is_empty():
         raise MedaiError(f"cohort {cohort.path} has no {settings.split} cases; choose another split=… or dataset=…")
-    notes = _check_unseen(settings, candidate, cohort, cases)
+    reference = open_reference(settings, cohort)
+    notes = [*check_unseen(settings, candidate, cohort, cases), *reference_notes(settings, reference, cohort, cases)]
     plan = precision_record(cohort, candidate.labels) if settings.split == "test" else None
     looks = Looks.open(cohort) if settings.split == "test" else None
     predicted = predict_cases(candidate, cohort, cases)
     table = predictions_table(predicted.cases, candidate.labels, predicted.outputs.probability, predicted.outputs.logit)
     evaluation = figures(settings, table, candidate.labels, thresholds, points, plan)
-    evaluation = compare_with_reference(settings, evaluation, candidate.path.stem, cohort, predicted.cases)
+    evaluation = compare_with_reference(settings, evaluation, candidate.path.stem, reference, cohort, predicted.cases)
     explainer, maps = _explainer(settings, candidate)
     context = ReportContext(
         title=title,
@@ -139,42 +139,6 @@ def _contender(candidate: Candidate, cohort: Cohort, thresholds: dict[str, float
         candidate.hash, candidate.kind, candidate.labels, candidate.thresholds, given, origin, predict,
         _describe(candidate), candidate.intended_use, lambda: [*notes, *candidate.doubts()],
     )  # fmt: skip
-
-
-def _check_unseen(settings: EvaluateSettings, candidate: Candidate, cohort: Cohort, cases: pl.DataFrame) -> list[str]:
-    """Refuse to score a model on images that it was developed on.
-
-    Returns:
-        What the report has to say of it.
-    """
-    if not candidate.cohort[0]:
-        return ["The model was made elsewhere: whether it has seen some of these images is not known to this program."]
-    if candidate.cohort[0] == cohort.hash:
-        return _check_split(settings, candidate)
-    try:
-        own = find_cohort(*candidate.cohort, Path(settings.cohorts))
-    except MedaiError:
-        return ["The cohort of the model's development is not here: whether it has seen some of these images was not checked."]
-    if own.meta.get("public") != cohort.meta.get("public") or own.meta.get("key_identity") != cohort.meta.get("key_identity"):
-        unchecked = "Whether the model has seen some of these images was not checked: the two cohorts were keyed in different ways."
-        say(unchecked)
-        return [unchecked]
-    development = own.cases().filter(pl.col("partition") == "development")["pixel_hash"]
-    seen = cases["pixel_hash"].is_in(development.implode()).sum()
-    if seen and SEEN not in settings.allow:
-        what = f"{seen} of the {len(cases)} images are in the development set of {candidate.path}, so the figures would be too good"
-        raise MedaiError(f"{what}; name other data, or override with allow=[{SEEN}]")
-    return [f"{seen} of these images were in the development set of the model: the figures are too good."] if seen else []
-
-
-def _check_split(settings: EvaluateSettings, candidate: Candidate) -> list[str]:
-    """On a model's own cohort the ingest kept the splits apart; but a cross-validation trains on validation cases, too."""
-    if settings.split != "validation" or candidate.seen == "train":
-        return []
-    if SEEN not in settings.allow:
-        what = f"{candidate.path} comes from a cross-validation, which trained on validation cases too, so the figures would be too good"
-        raise MedaiError(f"{what}; those on held-out cases are in the run's validation/, or override with allow=[{SEEN}]")
-    return ["The model was trained on validation cases too, in a cross-validation: the figures are too good."]
 
 
 def _check_labels(candidate: Candidate, cohort: Cohort) -> None:

@@ -26,7 +26,7 @@ from medai.evaluation.table_file import read_table
 from medai.inference.figures import check_output, figures, frozen_points, known_thresholds
 from medai.inference.looks import Looks
 from medai.inference.plan import precision_record
-from medai.inference.reference import compare_with_reference
+from medai.inference.reference import compare_with_reference, open_reference, reference_notes
 from medai.inference.sealed import Contender, evaluate_sealed
 from medai.inference.settings import EvaluateSettings
 from medai.inference.tracked import ScoredTable, track
@@ -76,11 +76,14 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
         cases = cases.filter(pl.col("case_id").is_in(table["case_id"].implode()))
     thresholds, origin, points = _thresholds(settings, labels)
     plan = precision_record(cohort, labels) if cohort and looks else None
-    evaluation = compare_with_reference(settings, figures(settings, table, labels, thresholds, points, plan), path.stem, cohort, cases)
+    reference = open_reference(settings, cohort)
+    compared = reference_notes(settings, reference, cohort, cases)
+    evaluation = figures(settings, table, labels, thresholds, points, plan)
+    evaluation = compare_with_reference(settings, evaluation, path.stem, reference, cohort, cases)
     alone = one_class(table, labels)
     for line in alone:
         say(line)
-    notes = [ELSEWHERE, *alone]
+    notes = [ELSEWHERE, *compared, *alone]
     if missing:
         notes.append(f"{len(missing)} cases of the cohort are not in the table and not in the figures; the first is {missing[0]}.")
     context = ReportContext(

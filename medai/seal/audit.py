@@ -12,7 +12,20 @@ from medai.core.error import MedaiError
 from medai.core.file import canonical_json, hash_text, read_json
 from medai.seal.crypto import SealKey, read_key
 from medai.seal.register import Head, Register
-from medai.seal.seal import ADOPTED, ATTEMPT, BEGUN, SEALED, Seal, ledger_of, open_labels, part_faults, read_released, read_seal
+from medai.seal.seal import (
+    ADOPTED,
+    ATTEMPT,
+    BEGUN,
+    FAILED,
+    SEALED,
+    Seal,
+    ledger_of,
+    open_labels,
+    part_faults,
+    read_released,
+    read_seal,
+    rolled_back,
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,11 @@ class Audit:
         kinds = [entry.get("kind") for entry in self.entries]
         return sum(kind == BEGUN and kinds[place + 1 : place + 2] not in ([ATTEMPT], ["repeat"]) for place, kind in enumerate(kinds))
 
+    @property
+    def failed(self) -> int:
+        """Evaluations that failed with the labels open."""
+        return sum(entry.get("kind") == FAILED for entry in self.entries)
+
 
 def audit_ledger(cohort: Cohort, key_file: Path, *, result: Path | None = None) -> Audit:
     """Check the ledger line by line, its length against the register, the sealed labels, every other part, and what was released.
@@ -66,6 +84,8 @@ def audit_ledger(cohort: Cohort, key_file: Path, *, result: Path | None = None) 
         findings += [f"{name} is not what was sealed" for name in part_faults(cohort, key, seal)]
         findings += _meaning(seal, entries)
         findings += _released(cohort, key, seal, entries)
+        if rolled_back(cohort, len(entries)):
+            findings.append("ledger: results of attempts lie behind its end: it and its register were exchanged for older ones")
     if result is not None:
         findings += _result(cohort, key, seal, entries, result)
     return Audit(seal, entries, findings)

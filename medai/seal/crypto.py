@@ -79,8 +79,8 @@ def read_key(path: Path, *, create: bool = False, outside: Path | None = None) -
     Raises:
         MedaiError: it is absent, can be read by others, lies in the cohort, or is no key.
     """
-    path = Path(path).expanduser()
-    if outside is not None and path.resolve().is_relative_to(outside.resolve()):
+    path = Path(path).expanduser().resolve()  # by whatever link it is named: it has one register
+    if outside is not None and path.is_relative_to(outside.resolve()):
         raise MedaiError(f"the key {path} would lie inside the cohort; keep it where only the evaluator can read it")
     absent = "name the file that the test set was sealed with"
     return SealKey(path, read_secret(path, "evaluator's key", create=create, absent=absent, another="name another file"))

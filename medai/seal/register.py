@@ -6,13 +6,15 @@ is kept where the key is, away from the cohort. It is written before the ledger,
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 
 from medai.core.error import MedaiError
 from medai.core.file import atomic_file, canonical_json
 from medai.core.lock import locked
 from medai.seal.crypto import SealKey
+
+BUSY = "another evaluation of this sealed test set is running; wait for it"
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,14 @@ class Register:
         """One evaluator of a cohort at a time, also of copies of it: the lock lies beside the key, and falls with its process.
 
         Raises:
-            MedaiError: another evaluator is at work.
+            MedaiError: another evaluator is at work, or the disk of the key has no locks.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with locked(self.folder / f".{self.path.stem}.lock", refuse="another evaluation of this sealed test set is running; wait for it"):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder / f".{self.path.stem}.lock", refuse=BUSY))
+            except OSError as error:
+                raise MedaiError(f"{self.folder} cannot be locked ({error.strerror}); keep the key on a disk of this machine") from None
             yield
 
     def read(self) -> Head | None:

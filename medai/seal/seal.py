@@ -24,6 +24,7 @@ from medai.cohort.cohort import Cohort
 from medai.cohort.schema import RECORD, SEAL, SEAL_FOLDER, SEALED_LABELS, TEST_LABELS
 from medai.core.error import MedaiError
 from medai.core.file import atomic_file, canonical_json, hash_file, hash_text, read_json, write_json
+from medai.seal.conclusion import check_comparable
 from medai.seal.crypto import SealKey, read_key
 from medai.seal.ledger import Ledger
 from medai.seal.register import Register
@@ -32,7 +33,7 @@ from medai.seal.terms import Terms
 SCHEMA = "medai.seal/1"
 LEDGER = f"{SEAL_FOLDER}/ledger.jsonl"
 RELEASED = f"{SEAL_FOLDER}/released"
-SEALED, BEGUN, ATTEMPT, REPEAT, ADOPTED = "sealed", "begun", "attempt", "repeat", "adopted"
+SEALED, BEGUN, ATTEMPT, REPEAT, FAILED, ADOPTED = "sealed", "begun", "attempt", "repeat", "failed", "adopted"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def seal_cohort(cohort: Cohort, key_file: Path, terms: Terms) -> Seal:
         MedaiError: the terms do not fit the cohort, it is sealed already, or was changed after the ingest.
     """
     terms.check(cohort.labels)
+    check_comparable(terms)
     if cohort.path.is_symlink() or cohort.hash == "":
         raise MedaiError(f"{cohort.path} is a link; seal the folder that it points to")
     key = read_key(key_file, create=True, outside=cohort.path)
@@ -266,3 +268,12 @@ def write_released(cohort: Cohort, key: SealKey, seal: Seal, number: int, releas
 def released_path(cohort: Cohort, number: int) -> Path:
     """Where `write_released` puts it."""
     return cohort.path / RELEASED / f"{number:04d}.sealed"
+
+
+def rolled_back(cohort: Cohort, lines: int) -> list[int]:
+    """Attempts whose results lie there though the ledger ends before them: it was exchanged for an older one, together with its register.
+
+    A result that was written when its process ended has the number of the next line, and no higher one.
+    """
+    numbers = (path.stem for path in (cohort.path / RELEASED).glob("*.sealed"))
+    return sorted(int(number) for number in numbers if number.isdecimal() and int(number) > lines)

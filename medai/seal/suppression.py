@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Int64
 
+from medai.core.label import Label
 from medai.evaluation.group import Group
 from medai.evaluation.patient import patients_of
 from medai.evaluation.predictions import GROUP_COLUMNS
@@ -83,6 +84,14 @@ def public_table(table: pl.DataFrame) -> pl.DataFrame:
     """A table of predictions without anything of the truth: keys, groups, probabilities and logits."""
     kept = ("case_id", "patient_id", "split", *GROUP_COLUMNS)
     return table.select(name for name in table.columns if name in kept or name.startswith(("probability.", "logit.")))
+
+
+def few_cases(table: pl.DataFrame, label: Label) -> bool:
+    """Whether a class of the label has 1 to 10 persons, so that nothing of the label is released."""
+    data = label_data(table, label)
+    persons = patients_of(table).cluster[data.rows]
+    counts = (len(np.unique(persons[data.target == index])) for index in range(max(2, len(label.classes))))
+    return any(0 < count < LEAST for count in counts)
 
 
 class _Label:

@@ -13,6 +13,7 @@ import pytest
 
 from medai.cli import main
 from medai.cohort.cohort import Cohort
+from medai.core.error import MedaiError
 from medai.evaluation.frozen_point import choose_points, write_points
 from medai.evaluation.table import infer_labels
 from tests.inference.conftest import WriteContract, WriteModel
@@ -154,8 +155,68 @@ def test_a_model_that_refuses_a_sealed_case_is_refused_as_a_whole(
     assert "0 of 3 attempts spent, 1 evaluations begun and not finished" in audit(hospital, key, capsys)[1]
 
 
-def test_a_comparison_would_be_a_second_look(seal: Sealed, submit: Submit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "would be a second look" in line_of(capsys, submit(1.0, f"seal_key={seal()}", "reference=old.csv"))
+def test_a_comparison_on_a_sealed_set_releases_the_declared_conclusion_and_nothing_else(
+    hospital: Cohort, truth: pl.DataFrame, seal: Sealed, submit: Submit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, table, out = seal("--margin", "0.05"), tmp_path / "reader.csv", tmp_path / "out"
+    truth.drop("target.sick").write_csv(table)
+    assert command(submit(1.0, f"seal_key={key}", f"reference={table}", f"output={out}", "language=both")) == 0
+    said, metrics = capsys.readouterr().err, metrics_in(out)
+    told = metrics["seal"]["comparison"]
+    shown = pl.read_parquet(out / "predictions.parquet").join(truth.select("case_id", "target.sick"), on="case_id")
+    assert told["value"] == round(auroc_of(shown) - auroc_of(truth), 3) and told["low"] < told["value"] < told["high"]
+    assert metrics["labels"] == {} and "comparison" not in metrics and "attempt 1 of 3: compared with the reference" in said
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"Compared with the reference {told['reference'][:16]} in auroc:sick, margin 0.05: {told['verdict']}" in page
+    assert "The reference came as a table: whether its model has seen some of these images is not known" in page
+    code, ledger = audit(hospital, key, capsys, "--result", str(out / "metrics.json"))
+    assert code == 0 and f"{told['verdict']} against {told['reference'][:16]}" in ledger and "1 of 3 attempts spent" in ledger
+    submit(0.5)  # writes vendor-0.5.onnx and its contract
+    assert command(submit(1.0, f"seal_key={key}", f"reference={tmp_path / 'vendor-0.5.onnx'}", f"output={tmp_path / 'model'}")) == 0
+    assert metrics_in(tmp_path / "model")["seal"]["comparison"]["value"] == 0  # the same order of the cases
+
+
+def test_what_cannot_be_compared_on_a_sealed_set_is_one_line_and_no_attempt(
+    hospital: Cohort, truth: pl.DataFrame, seal: Sealed, submit: Submit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = seal("--margin", "0.05")
+    few, strange, whole = (tmp_path / f"{name}.csv" for name in ("few", "strange", "whole"))
+    scores = truth.drop("target.sick")
+    scores.head(159).write_csv(few)
+    scores.with_columns(pl.lit(2.0).alias("probability.sick")).write_csv(strange)
+    scores.write_csv(whole)
+    for words, message in (
+        ((f"reference={whole}", "margin=0.04"), "margin=0.04 is not the margin that was declared with the seal, 0.05; leave it out"),
+        ((f"reference={few}",), "few.csv: 1 of the 160 sealed cases are not predicted"),
+        ((f"reference={strange}",), "strange.csv: "),
+        (("reference=nowhere.csv",), "reference=nowhere.csv does not exist"),
+        (("reference=nowhere",), "does not exist"),
+    ):
+        assert message in line_of(capsys, submit(1.0, f"seal_key={key}", *words, f"output={tmp_path / 'out'}"))
+    assert "0 of 3 attempts spent" in audit(hospital, key, capsys)[1] and not (tmp_path / "out").exists()
+
+
+def test_without_a_declared_margin_a_reference_is_refused(seal: Sealed, submit: Submit, capsys: pytest.CaptureFixture[str]) -> None:
+    line = line_of(capsys, submit(1.0, f"seal_key={seal()}", "reference=old.csv"))
+    assert "no margin was declared when the test set was sealed, so no model can be compared; leave reference= out" in line
+
+
+def test_what_fails_with_the_labels_open_says_nothing_of_them_and_is_noted(
+    hospital: Cohort, seal: Sealed, submit: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = seal(attempts=1)
+
+    def failing(settings: Any, table: pl.DataFrame, *_: Any) -> None:
+        raise MedaiError(f"the first case is {table['target.sick'][0]}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("medai.inference.sealed.figures", failing)
+        line = line_of(capsys, submit(1.0, f"seal_key={key}", f"output={tmp_path / 'out'}"))
+        assert "failed with the labels open, which is noted and is no attempt" in line and "first case" not in line
+        assert "0 of 1 attempts spent, 1 evaluations begun and not finished, 1 of them failed" in audit(hospital, key, capsys)[1]
+        for _ in range(10):
+            line_of(capsys, submit(1.0, f"seal_key={key}", f"output={tmp_path / 'out'}"))
+    assert "11 evaluations on" in line_of(capsys, submit(1.0, f"seal_key={key}", f"output={tmp_path / 'out'}"))
 
 
 def test_a_table_of_scores_is_evaluated_on_a_sealed_cohort(
