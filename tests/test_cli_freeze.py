@@ -9,6 +9,9 @@ import pytest
 
 from medai.cli import main
 from medai.evaluation.frozen_point import read_points
+from tests.inference.hospital import cohort_in, scores_of
+
+STATED = ["--split", "validation"]
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def line_of(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
 
 
 def test_one_rule_serves_all_binary_labels_and_the_next_command_is_told(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["freeze", str(table), "--rule", "sensitivity=0.95"]) == 0
+    assert main(["freeze", str(table), "--rule", "sensitivity=0.95", *STATED]) == 0
     path, told = table.with_name("operating_point.json"), capsys.readouterr().out
     points = read_points(path)
     assert [(point.label, point.rule) for point in points.points] == [("nodule", "sensitivity=0.95"), ("hernia", "sensitivity=0.95")]
@@ -70,7 +73,7 @@ def test_each_label_may_have_a_rule_of_its_own_which_may_hold_an_equals_sign(tab
 def test_a_wrong_rule_is_one_line_and_freezes_nothing(
     table: Path, rules: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert message in line_of(capsys, [str(table), "--rule", *rules])
+    assert message in line_of(capsys, [str(table), "--rule", *rules, *STATED])
     assert not table.with_name("operating_point.json").exists()
 
 
@@ -95,10 +98,10 @@ def test_what_lies_beside_the_table_binds_the_file_to_its_model(table: Path) -> 
 
 def test_frozen_points_stay_and_the_same_ones_may_be_frozen_again(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = table.with_name("operating_point.json")
-    assert main(["freeze", str(table), "--rule", "youden"]) == 0
+    assert main(["freeze", str(table), "--rule", "youden", *STATED]) == 0
     content = path.read_bytes()
-    assert main(["freeze", str(table), "--rule", "youden"]) == 0 and path.read_bytes() == content
-    assert "frozen ones are not changed; choose another name" in line_of(capsys, [str(table), "--rule", "accuracy"])
+    assert main(["freeze", str(table), "--rule", "youden", *STATED]) == 0 and path.read_bytes() == content
+    assert "frozen ones are not changed; choose another name" in line_of(capsys, [str(table), "--rule", "accuracy", *STATED])
     assert path.read_bytes() == content
 
 
@@ -109,3 +112,46 @@ def test_tables_without_a_binary_label_or_a_truth_are_refused(table: Path, tmp_p
     frame.select("case_id", "probability.nodule").write_csv(tmp_path / "bare.csv")
     assert "no column 'target.<label>'" in line_of(capsys, [str(tmp_path / "bare.csv"), "--rule", "youden"])
     assert "does not exist" in line_of(capsys, ["nowhere.csv", "--rule", "youden"])
+
+
+def test_a_table_that_does_not_tell_its_split_has_to_be_answered_for(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = "it is not known whether"
+    assert message in (told := line_of(capsys, [str(table), "--rule", "youden"])) and "--split validation" in told and "--cohort" in told
+    table.with_name("metrics.json").write_text(json.dumps({"split": "as given"}))  # of an evaluation that did not know it either
+    assert message in line_of(capsys, [str(table), "--rule", "youden"])
+    table.with_name("metrics.json").unlink()
+    frame = pl.read_csv(table)
+    frame.with_columns(split=pl.Series(["validation"] * 199 + [None])).write_csv(table)
+    assert message in line_of(capsys, [str(table), "--rule", "youden"])
+    frame.with_columns(split=pl.lit("validation")).write_csv(table)
+    assert main(["freeze", str(table), "--rule", "youden"]) == 0
+
+
+def test_test_cases_of_a_cohort_are_recognised_whatever_is_said_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = cohort_in(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    test, validation = scores_of(cohort), scores_of(cohort, "validation")
+    for name, frame in (("test", test), ("mixed", pl.concat([validation, test[:1]])), ("validation", validation)):
+        frame.write_csv(tmp_path / f"{name}.csv")
+    for name, count in (("test", 160), ("mixed", 1)):
+        for extra in ([], STATED, ["--cohort", str(cohort.path)], ["--cohorts", str(cohort.path.parent)]):
+            told = line_of(capsys, [f"{name}.csv", "--rule", "youden", *extra])
+            assert f"{count} of the" in told and f"are of the test set of {Path('cohorts') / cohort.path.name}" in told.replace(
+                f"{tmp_path}/", ""
+            )
+    assert not list(tmp_path.glob("operating_point*"))
+    assert main(["freeze", "validation.csv", "--rule", "youden"]) == 0
+    points = read_points(tmp_path / "operating_point.json")
+    assert (points.split, points.cohort) == ("validation", cohort.hash)
+    scores_of(cohort, "development").write_csv(tmp_path / "both.csv")
+    assert main(["freeze", "both.csv", "--rule", "youden", "--output", "both.json"]) == 0
+    assert read_points(tmp_path / "both.json").split == "train+validation"
+
+
+def test_a_named_cohort_has_to_have_all_cases(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cohort = cohort_in(tmp_path)
+    told = line_of(capsys, [str(table), "--rule", "youden", "--cohort", str(cohort.path), *STATED])
+    assert f"{cohort.path} does not have all cases of {table}; name the cohort that they are of" in told
+    assert main(["freeze", str(table), "--rule", "youden", "--cohorts", str(cohort.path.parent), *STATED]) == 0

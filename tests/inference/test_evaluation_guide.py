@@ -83,7 +83,8 @@ def test_the_guide_freezes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     table = tmp_path / words[1]
     table.parent.mkdir()
     target = np.arange(80) % 2
-    pl.DataFrame({"case_id": [f"c{n}" for n in range(80)], "target.x": target, "probability.x": target * 0.5 + 0.2}).write_parquet(table)
+    columns = {"case_id": [f"c{n}" for n in range(80)], "target.x": target, "probability.x": target * 0.5 + 0.2}
+    pl.DataFrame(columns).with_columns(split=pl.lit("validation")).write_parquet(table)  # as an evaluation writes it
     assert freeze([str(table), *words[2:]]) == 0
     assert "by sensitivity=0.9 on 80 cases" in capsys.readouterr().out
 
