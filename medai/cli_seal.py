@@ -1,5 +1,6 @@
 """Commands of a sealed test set: `medai seal | audit-ledger`."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -38,10 +39,23 @@ def seal(arguments: list[str]) -> int:
     terms = Terms(metric, label, chosen.attempts, chosen.margin, thresholds, chosen.ladder, chosen.refusals)
     sealed = seal_cohort(Cohort.open(chosen.cohort), chosen.key, terms)
     print(f"sealed       {sealed.cases:,} test cases of {chosen.cohort}: {terms.primary}, {terms.attempts} attempts")
+    if terms.ladder is None:
+        print(f"no ladder    {_without_ladder(terms.attempts, sealed.cases)}")
     print(f"key          {chosen.key} and {chosen.key}.register: back them up together; other copies of the labels are yours to remove")
     print(f"next         medai evaluate candidate=… seal_key={chosen.key}")
     print(f"             medai audit-ledger {chosen.cohort} --key {chosen.key}")
     return 0
+
+
+def _without_ladder(attempts: int, cases: int) -> str:
+    """What a budget allows where every figure is released; see docs/sealed.md.
+
+    What is learned from k figures adds up to sqrt(k) standard errors of the AUROC of a model that knows nothing. One is sqrt(1 / (3 n))
+    of n cases at least, where half of them are events: how many are is not told here.
+    """
+    gain = min(0.5, math.sqrt(attempts / (3 * cases)))
+    what = f"{attempts} adaptive attempts can lift a useless model's AUROC by {gain:.2g} or more, a good one's by a part of it"
+    return f"{what}; --ladder ETA prevents it"
 
 
 def audit_ledger(arguments: list[str]) -> int:
@@ -54,6 +68,7 @@ def audit_ledger(arguments: list[str]) -> int:
     parser.add_argument("cohort", type=Path, help="the sealed cohort")
     parser.add_argument("--key", type=Path, required=True, help="the evaluator's key")
     parser.add_argument("--result", type=Path, help="a metrics.json that claims to come from this test set")
+    parser.add_argument("--noted", metavar="N:HASH", help="the note of an earlier audit, kept elsewhere: shows a ledger that was put back")
     parser.add_argument("--adopt", action="store_true", help="the register beside the key was lost: go on with the ledger as it is found")
     chosen = parser.parse_args(arguments)
     from medai.cohort.cohort import Cohort
@@ -63,7 +78,7 @@ def audit_ledger(arguments: list[str]) -> int:
     cohort = Cohort.open(chosen.cohort)
     if chosen.adopt:
         adopt_ledger(cohort, chosen.key)
-    audit = audited(cohort, chosen.key, result=chosen.result)
+    audit = audited(cohort, chosen.key, result=chosen.result, noted=chosen.noted)
     terms = audit.seal.terms
     print(f"{'time':<21} {'attempt':<8} {'candidate':<17} {'kind':<11} {terms.primary}")
     for entry in audit.attempts:
@@ -78,6 +93,7 @@ def audit_ledger(arguments: list[str]) -> int:
         print(f"WRONG  {finding}")
     if not audit.findings:
         print(f"all {len(audit.entries)} lines of the ledger hold, and every file is what was sealed")
+        print(f"note         {audit.note}: keep it elsewhere, and give it to a later audit with --noted")
     return 2 if audit.findings else 0
 
 

@@ -1,7 +1,8 @@
 """Hold a sealed cohort and its ledger against the key and the register beside it."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from medai.seal.seal import (
     rolled_back,
 )
 
+NOTE = r"\d{1,9}:[0-9a-f]{16}"
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -36,11 +39,13 @@ class Audit:
         seal: The seal.
         entries: Of the ledger, as far as they can be read.
         findings: Everything that is wrong; empty where all holds.
+        note: Length and end of the ledger, to be kept elsewhere and held against a later audit.
     """
 
     seal: Seal
     entries: list[dict[str, Any]]
     findings: list[str]
+    note: str
 
     @property
     def attempts(self) -> list[dict[str, Any]]:
@@ -59,17 +64,20 @@ class Audit:
         return sum(entry.get("kind") == FAILED for entry in self.entries)
 
 
-def audit_ledger(cohort: Cohort, key_file: Path, *, result: Path | None = None) -> Audit:
+def audit_ledger(cohort: Cohort, key_file: Path, *, result: Path | None = None, noted: str | None = None) -> Audit:
     """Check the ledger line by line, its length against the register, the sealed labels, every other part, and what was released.
 
     Args:
         cohort: A sealed one.
         key_file: The evaluator's key.
         result: A `metrics.json` that claims to come from this test set, to be held against the ledger.
+        noted: The `note` of an earlier audit, kept elsewhere: an older ledger and register that were put back do not have it.
 
     Raises:
-        MedaiError: wrong key, no seal, a changed seal, or another evaluator at work.
+        MedaiError: the note is none, wrong key, no seal, a changed seal, or another evaluator at work.
     """
+    if noted is not None and not re.fullmatch(NOTE, noted):
+        raise MedaiError(f"--noted is {noted!r}; expected the note of an earlier medai audit-ledger, such as 5:3fa90c11d2e4b586")
     key = read_key(key_file, outside=cohort.path)
     register = Register(key, cohort.hash)
     if not cohort.sealed and register.read() is not None:
@@ -86,9 +94,12 @@ def audit_ledger(cohort: Cohort, key_file: Path, *, result: Path | None = None) 
         findings += _released(cohort, key, seal, entries)
         if rolled_back(cohort, len(entries)):
             findings.append("ledger: results of attempts lie behind its end: it and its register were exchanged for older ones")
+        lines = _lines(ledger.path)
+        if noted is not None and noted != note_of(lines[: int(noted.split(":")[0])]):
+            findings.append(f"ledger: line {noted.split(':')[0]} is not the one that was noted: it and its register were exchanged")
     if result is not None:
         findings += _result(cohort, key, seal, entries, result)
-    return Audit(seal, entries, findings)
+    return Audit(seal, entries, findings, note_of(lines))
 
 
 def adopt_ledger(cohort: Cohort, key_file: Path) -> None:
@@ -104,8 +115,10 @@ def adopt_ledger(cohort: Cohort, key_file: Path) -> None:
     with register.locked():
         if register.read() is not None:
             raise MedaiError("the register beside the key knows this test set, so there is nothing to adopt; see: medai audit-ledger")
-        lines = ledger.path.read_text(encoding="utf-8").splitlines() if ledger.path.is_file() else []
+        lines = _lines(ledger.path)
         faults = ledger.faults()[:-1]  # but that the register is missing
+        if rolled_back(cohort, len(lines)):
+            faults.append("results of attempts lie behind its end, so lines are missing; restore the newest ledger")
         if faults or not lines:
             raise MedaiError(f"the ledger cannot be adopted: {faults[0] if faults else 'it is empty'}")
         previous = json.loads(lines[-1])["previous"]
@@ -113,9 +126,18 @@ def adopt_ledger(cohort: Cohort, key_file: Path) -> None:
         ledger.append(ADOPTED, {"note": "the register beside the key was lost; lines after these may be missing"})
 
 
+def note_of(lines: Sequence[str]) -> str:
+    """How many lines a ledger has, and the first digits of the last one's hash."""
+    return f"{len(lines)}:{hash_text(lines[-1])[:16] if lines else '0' * 16}"
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
 def _readable(path: Path) -> list[dict[str, Any]]:
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+    for line in _lines(path):
         try:
             entry = json.loads(line)
         except ValueError:

@@ -123,7 +123,9 @@ class Ledger:
     def _write(self, line: str, at: int) -> None:
         """Write a line at a place, in place of what lies behind it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+        if self.path.is_symlink():
+            raise MedaiError(f"the ledger {self.path} is a link, and another file would be written; put the ledger itself there")
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             os.ftruncate(descriptor, at)
             os.lseek(descriptor, at, os.SEEK_SET)

@@ -5,6 +5,7 @@ is kept where the key is, away from the cohort. It is written before the ledger,
 """
 
 import json
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -51,15 +52,24 @@ class Register:
         """One evaluator of a cohort at a time, also of copies of it: the lock lies beside the key, and falls with its process.
 
         Raises:
-            MedaiError: another evaluator is at work, or the disk of the key has no locks.
+            MedaiError: another evaluator is at work, the disk of the key has no locks, or others may write where the key is.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._check_private()
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(self.folder / f".{self.path.stem}.lock", refuse=BUSY))
             except OSError as error:
                 raise MedaiError(f"{self.folder} cannot be locked ({error.strerror}); keep the key on a disk of this machine") from None
             yield
+
+    def _check_private(self) -> None:
+        """Whoever may write here could bring an older register back."""
+        if stat.S_IMODE(self.folder.stat().st_mode) & 0o022:
+            raise MedaiError(f"the register {self.folder} can be written by others; run: chmod 700 {self.folder}")
+        mode = self.folder.parent.stat().st_mode
+        if mode & 0o002 and not mode & stat.S_ISVTX:
+            raise MedaiError(f"everybody may write to {self.folder.parent}, where the key lies; run: chmod o-w {self.folder.parent}")
 
     def read(self) -> Head | None:
         """The end of the ledger, None where the register does not know the cohort.

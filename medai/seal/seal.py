@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,13 +230,23 @@ def read_released(cohort: Cohort, key: SealKey, seal: Seal, number: int) -> dict
     return released
 
 
-def read_exact(cohort: Cohort, key: SealKey, seal: Seal, number: int) -> float | None:
+def read_exact(cohort: Cohort, key: SealKey, seal: Seal, entry: Mapping[str, Any]) -> float | None:
     """The primary metric of an attempt before it was rounded.
 
+    Args:
+        cohort: The sealed one.
+        key: The evaluator's.
+        seal: Of the cohort.
+        entry: The attempt's line of the ledger, to which what was kept is held.
+
     Raises:
-        MedaiError: the file is missing or was changed.
+        MedaiError: the file is missing or was changed, or is of a line that had this number in a ledger that was cut.
     """
-    exact: float | None = _kept(cohort, key, seal, number)["exact"]
+    kept = _kept(cohort, key, seal, entry["number"])
+    if hash_text(canonical_json(kept["released"])) != entry["metrics"]:
+        path = released_path(cohort, entry["number"])
+        raise MedaiError(f"{path} is not what attempt {entry['attempt']} of the ledger released; restore it")
+    exact: float | None = kept["exact"]
     return exact
 
 

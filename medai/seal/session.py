@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from medai.evaluation.evaluate import Evaluation
 
 Kept = TypeVar("Kept")
+Of = TypeVar("Of")
 KEPT = ("schema", "cases", "patients", "confidence", "seed", "replicates", "groups_left_out")  # where no figure of a label is released
 FAILURES = 10  # with the labels open that are allowed beyond the number of attempts
 NOTHING: dict[str, Any] = {"labels": {}, "macro": {}, "groups": {}}
@@ -345,10 +346,10 @@ class SealedSession:
         self._committed = True
         return released | {"seal": released["seal"] | {"repeat": True}}
 
-    def _kept(self, read: Callable[[Cohort, SealKey, Seal, int], Kept], number: int) -> Kept:
+    def _kept(self, read: Callable[[Cohort, SealKey, Seal, Of], Kept], of: Of) -> Kept:
         """What was kept of an attempt; that it is missing says nothing of a label."""
         try:
-            return read(self.cohort, self._key, self._seal, number)
+            return read(self.cohort, self._key, self._seal, of)
         except MedaiError as error:
             raise self._plain(str(error)) from None
 
@@ -365,7 +366,7 @@ class SealedSession:
             raise MedaiError(f"{terms.primary} is not defined for this candidate, so there is nothing to release")
         figures = [entry for entry in attempts if "reference" not in entry]
         best = figures[-1]["best"] if figures else None
-        rungs = [entry["number"] for entry in figures if entry["released"]]
+        rungs = [entry for entry in figures if entry["released"]]
         exact = self._kept(read_exact, rungs[-1]) if rungs else None
         step = climb(best, value, terms.ladder, exact, higher_is_better=terms.higher_is_better)
         seal = record | {"released": step.released, "best": step.best, "withheld": ["labels", "macro", "groups"]}
