@@ -19,7 +19,11 @@ def seal(arguments: list[str]) -> int:
     parser.add_argument("--key", type=Path, required=True, help="the evaluator's key, outside the cohort; made if it does not exist")
     parser.add_argument("--metric", required=True, metavar="METRIC:LABEL", help="the primary metric, such as auroc:pneumonia")
     parser.add_argument("--attempts", type=int, required=True, help="how many evaluations may be released")
-    parser.add_argument("--margin", type=float, help="margin of non-inferiority, for comparisons in the primary metric")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        help="margin of non-inferiority in the primary metric, for comparisons with reference=; without it none is made",
+    )
     parser.add_argument(
         "--threshold",
         action="append",

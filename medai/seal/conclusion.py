@@ -69,9 +69,10 @@ def declared_margin(terms: Terms, given: float | None) -> float:
         given: On the command line; None for the declared one.
 
     Raises:
-        MedaiError: none was declared, or another one is given.
+        MedaiError: none was declared, another one is given, or differences of the metric are not released.
     """
-    check_comparable(terms)
+    if terms.margin is not None and terms.metric not in COMPARED:
+        raise MedaiError(f"a difference of {terms.primary} would count discordant cases, so no model can be compared; leave reference= out")
     if terms.margin is None:
         raise MedaiError("no margin was declared when the test set was sealed, so no model can be compared; leave reference= out")
     if given is not None and given != terms.margin:

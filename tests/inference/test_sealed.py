@@ -169,11 +169,29 @@ def test_a_comparison_on_a_sealed_set_releases_the_declared_conclusion_and_nothi
     page = (out / "report.html").read_text(encoding="utf-8")
     assert f"Compared with the reference {told['reference'][:16]} in auroc:sick, margin 0.05: {told['verdict']}" in page
     assert "The reference came as a table: whether its model has seen some of these images is not known" in page
+    assert "Only the best value released so far" not in page and "not known." not in page.split("<body")[1].split("</h2>")[0]
+    assert f"与参照模型{told['reference'][:16]}比较" in (out / "report.zh.html").read_text(encoding="utf-8")
     code, ledger = audit(hospital, key, capsys, "--result", str(out / "metrics.json"))
     assert code == 0 and f"{told['verdict']} against {told['reference'][:16]}" in ledger and "1 of 3 attempts spent" in ledger
     submit(0.5)  # writes vendor-0.5.onnx and its contract
     assert command(submit(1.0, f"seal_key={key}", f"reference={tmp_path / 'vendor-0.5.onnx'}", f"output={tmp_path / 'model'}")) == 0
     assert metrics_in(tmp_path / "model")["seal"]["comparison"]["value"] == 0  # the same order of the cases
+
+
+def test_on_the_ladder_a_comparison_tells_one_word(
+    truth: pl.DataFrame, seal: Sealed, submit: Submit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, table, out = seal("--margin", "0.05", "--ladder", "0.05"), tmp_path / "reader.csv", tmp_path / "out"
+    truth.drop("target.sick").write_csv(table)
+    assert command(submit(1.0, f"seal_key={key}", f"reference={table}", f"output={out}", "language=both")) == 0
+    told = metrics_in(out)["seal"]["comparison"]
+    assert set(told) == {"reference", "metric", "margin", "verdict"}
+    sentence = f"{told['verdict']} is the strongest conclusion of any candidate so far."
+    assert sentence in (out / "report.html").read_text(encoding="utf-8") and sentence in capsys.readouterr().err
+    assert "迄今所有候选模型的最强结论为" in (out / "report.zh.html").read_text(encoding="utf-8")
+    truth.drop("target.sick").head(100).write_csv(table)
+    assert "160 sealed cases are not predicted" not in (line := line_of(capsys, submit(1.0, f"seal_key={key}", f"reference={table}")))
+    assert "the Ladder compares with one reference" in line
 
 
 def test_what_cannot_be_compared_on_a_sealed_set_is_one_line_and_no_attempt(

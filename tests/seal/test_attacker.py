@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from .conftest import Facility, Make
 ROOT = Path(__file__).resolve().parents[2]
 RACER = """
 import sys
+import time
 from pathlib import Path
 import polars as pl
 from medai.cohort.cohort import Cohort
@@ -28,12 +30,13 @@ cohort, key, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 facility = Facility(Cohort.open(cohort), key, pl.read_parquet(sys.argv[4]))
 Path(sys.argv[5]).touch()
 while not Path(sys.argv[6]).exists():
-    pass
-for _ in range(200):
+    time.sleep(0.01)
+while True:
     try:
         facility.submit(str(seed) * 64, facility.scores(seed))
     except MedaiError as error:
         if "is running" in str(error):
+            time.sleep(0.01)
             continue
         print("refused", error)
         break
@@ -61,6 +64,7 @@ def test_two_processes_that_race_for_the_last_attempt_get_one(make: Make, tmp_pa
     ]  # fmt: skip
     while not all(each.exists() for each in ready):
         assert all(racer.poll() is None for racer in racers)
+        time.sleep(0.01)
     go.touch()
     told = sorted(racer.communicate(timeout=120)[0].split()[0] for racer in racers)
     assert told == ["counted", "refused"]

@@ -181,6 +181,30 @@ def test_a_ledger_that_changes_during_an_evaluation_releases_nothing(make: Make)
             session.commit(evaluation)
 
 
+@pytest.mark.parametrize("change", [False, True])
+def test_a_failure_with_the_labels_open_is_noted_and_says_nothing_unless_the_disk_failed(make: Make, change: bool) -> None:
+    facility = make()
+
+    def fail(error: Exception) -> None:
+        with SealedSession(facility.cohort, facility.key) as session:
+            session.begin("a" * 64, "table", {})
+            facility.evaluation(session, facility.scores())
+            if change:
+                facility.ledger.write_text("")
+            raise error
+
+    told = "the ledger of .* changed during the evaluation" if change else "failed with the labels open, which is noted and is no attempt"
+    with pytest.raises(MedaiError, match=told) as raised:
+        fail(ValueError("the first case is sick"))
+    assert raised.value.__suppress_context__
+    if change:
+        return
+    with pytest.raises(OSError, match="no space"):
+        fail(OSError("no space"))
+    audit = audit_ledger(facility.cohort, facility.key)
+    assert (audit.failed, audit.unfinished, len(audit.attempts), audit.findings) == (1, 2, 0, [])
+
+
 def test_the_ladder_releases_the_primary_metric_alone_and_only_a_better_one(make: Make) -> None:
     facility = make(ladder=0.05, attempts=5)
     first = facility.submit("a" * 64, facility.scores(0, 1.0))

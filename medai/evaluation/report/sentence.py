@@ -70,7 +70,7 @@ def _results(evaluation: Evaluation, words: Words) -> list[str]:
             paragraphs += [words.space.join(part) for part in _binary(evaluation, name, record, words) if part]
     paragraphs.append(_compared(metrics.get("comparison", {}), words))
     seal = metrics.get("seal", {})
-    if not metrics["labels"] and seal:
+    if not metrics["labels"] and seal and "comparison" not in seal:  # its conclusion is among the notes
         best = number(seal.get("best"), "", words)
         paragraphs.append(words["s_ladder"].format(metric=seal.get("metric", ""), best=best))
     return [paragraph for paragraph in paragraphs if paragraph]
