@@ -30,7 +30,7 @@ from medai.store.view import View
 from medai.task.task import UNKNOWN
 from medai.training.checkpoint import ENSEMBLE, Checkpoint
 from medai.training.predictor import Ensemble
-from medai.training.report import main_figures, validation_report
+from medai.training.report import main_figures, name_checkpoint, validation_report
 from medai.training.validation import freeze
 
 BATCH = 64  # images
@@ -87,7 +87,9 @@ def ensemble(runs: Sequence[Path], output: Path, cohorts: Path = Path("cohorts")
         checkpoint.record = _record(runs, members, cohort, checkpoint)
         figures = _freeze(checkpoint, cohort, held_out, logit, members[0].record, folder)
         checkpoint.save(folder / "checkpoint")
-        facts = {"cohort": str(cohort.path), "cohort_hash": cohort.hash, "checkpoint_hash": Checkpoint.load(folder).hash}
+        digest = Checkpoint.load(folder).hash
+        name_checkpoint(folder / "validation", digest)
+        facts = {"cohort": str(cohort.path), "cohort_hash": cohort.hash, "checkpoint_hash": digest}
         write_json(folder / "run.json", {"status": "finished"} | facts | {"validation": figures, "members": [str(run) for run in runs]})
     say(summary(checkpoint))
     return output

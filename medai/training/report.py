@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from medai.cohort.cohort import Cohort
 from medai.core.environment import versions
+from medai.core.file import read_json, write_json
 from medai.evaluation.evaluate import evaluate
 from medai.evaluation.predictions import predictions_table
 from medai.evaluation.report.context import ReportContext
@@ -69,6 +70,17 @@ def validation_report(
     about = {"cohort": {"name": cohort.name, "hash": cohort.hash}, "split": frozen["split"]}
     write_results(folder, evaluation, context, NativePixels(cohort.path), cases, about, explainer)
     return main_figures(evaluation.metrics), evaluation.metrics
+
+
+def name_checkpoint(folder: Path, digest: str) -> None:
+    """Record whose figures a validation's are, so that points frozen on its predictions are for that model alone.
+
+    Args:
+        folder: Of `validation_report`.
+        digest: The checkpoint's hash. It covers the figures, and so is known only once they are written and it is saved.
+    """
+    path = folder / "metrics.json"
+    write_json(path, read_json(path) | {"candidate": {"kind": "checkpoint", "hash": digest}})
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, str]:

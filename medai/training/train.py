@@ -27,7 +27,7 @@ from medai.training.prepare import Prepare
 from medai.training.receipt import compare_with, receipt
 from medai.training.record import checkpoint_record, tracking_tags
 from medai.training.recorder import Pruned, Recorder, Watch
-from medai.training.report import validation_report
+from medai.training.report import name_checkpoint, validation_report
 from medai.training.resume import Start, find_start, resume_command
 from medai.training.settings import TrainSettings
 from medai.training.state import load_state
@@ -136,6 +136,7 @@ def _freeze(settings: TrainSettings, material: Material, folder: Path, best: Che
     )
     best.save(folder / "checkpoint")
     best.hash = Checkpoint.load(folder).hash
+    name_checkpoint(folder / "validation", best.hash)
     return figures
 
 

@@ -138,6 +138,8 @@ def test_the_record_names_the_members(member: Make, cohort: Cohort, tmp_path: Pa
     assert record["parameters"] == sum(value.numel() for run in runs for value in Checkpoint.load(run).classifier.parameters())
     run = json.loads((tmp_path / "whole" / "run.json").read_text())
     assert run["status"] == "finished" and run["checkpoint_hash"] == Checkpoint.load(tmp_path / "whole").hash
+    validated = json.loads((tmp_path / "whole" / "validation" / "metrics.json").read_text())
+    assert validated["candidate"]["hash"] == Checkpoint.load(tmp_path / "whole").hash
     assert {path.name for path in (tmp_path / "whole" / "validation").iterdir()} == {"metrics.json", "predictions.parquet", "report.html"}
 
 

@@ -32,6 +32,8 @@ def test_a_run_learns_and_leaves_everything_that_is_needed(settings: TrainSettin
     assert checkpoint.thresholds.keys() == checkpoint.temperatures.keys() == {"bright"}
     assert checkpoint.record["cohort"]["hash"] == record["cohort_hash"]
     assert checkpoint.hash == record["checkpoint_hash"]
+    validated = json.loads((run / "validation" / "metrics.json").read_text())
+    assert validated["candidate"] == {"kind": "checkpoint", "hash": checkpoint.hash}  # which points frozen there are bound to
     assert {path.name for path in (run / "validation").iterdir()} == {"metrics.json", "predictions.parquet", "report.html"}
 
 
