@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PASSING = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Dropout")  # they leave the values as they are
 APPLIED = {"Sigmoid": "sigmoid", "HardSigmoid": "sigmoid", "Softmax": "softmax"}
+LINEAR = ("Gemm", "MatMul", "Add", "Conv", "BatchNormalization", "LayerNormalization")  # what they give has no bounds
 EXTERNAL = 1  # TensorProto.DataLocation
 
 
@@ -82,7 +83,7 @@ class OnnxRunner:
         self.batch = _fixed(port, contract.input.layout, "N")
         self._name, self._outputs = port.name, _outputs(signature, contract)
         _check_columns(signature, contract, self._outputs)
-        _check_activation(model, contract, self._outputs)
+        self.doubts = _check_activation(model, contract, self._outputs)
         files = external_files(path, model)
         self.hashes = {path.name: hash_file(path)} | {file.name: hash_file(file) for file in files}
         self.facts = {"ONNX": f"opset {signature.opset}, IR {signature.ir_version}"}
@@ -196,15 +197,19 @@ def _check_columns(signature: Signature, contract: VendorContract, outputs: Sequ
             places([entry for entry in contract.labels if entry.output in (None, port.name)], width, port.name)
 
 
-def _check_activation(model: bytes, contract: VendorContract, outputs: Sequence[str]) -> None:
-    """Refuse to apply what the graph has applied: a sigmoid of a sigmoid lies in [0.5, 0.73]."""
-    last = {name: last_operator(model, name) for name in outputs}
+def _check_activation(model: bytes, contract: VendorContract, outputs: Sequence[str]) -> list[str]:
+    """Refuse to apply what the graph has applied: a sigmoid of a sigmoid lies in [0.5, 0.73]; doubt that logits are probabilities."""
+    last, doubts = {name: last_operator(model, name) for name in outputs}, {}
     for entry in contract.labels:
         name = entry.output or outputs[0]
         done = APPLIED.get(last[name])
         if done and entry.activation != "none":
             what = f"output {name!r} comes out of a {last[name]}, and the contract applies {entry.activation} to it once more"
             raise MedaiError(f"{what} for {entry.label.name!r}; set activation: none")
+        if last[name] in LINEAR and entry.activation == "none":
+            what = f"The output {name!r} comes out of a {last[name]}, with no sigmoid or softmax behind it, and the contract applies none"
+            doubts[name] = f"{what}: if these are logits, activation is sigmoid or softmax."
+    return list(doubts.values())
 
 
 def last_operator(model: bytes, output: str) -> str:

@@ -68,6 +68,7 @@ class TorchRunner:
 
     kind = "torch"
     batch: int | None = None
+    doubts: tuple[str, ...] = ()
 
     def __init__(self, path: Path, contract: VendorContract) -> None:
         spec = contract.input

@@ -1,6 +1,6 @@
 """A model that is not ours, run as its contract says: the same steps around ONNX Runtime and around torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ class Runner(Protocol):
         dtype: numpy's name of the input's type.
         batch: The only number of images that it takes at once; None for any.
         facts: For people.
+        doubts: What looks half right before any image.
     """
 
     kind: str
@@ -35,6 +36,9 @@ class Runner(Protocol):
     dtype: str
     batch: int | None
     facts: dict[str, str]
+
+    @property
+    def doubts(self) -> Sequence[str]: ...
 
     def run(self, batch: Shaped[np.ndarray, "..."]) -> dict[str, Shaped[np.ndarray, "..."]]:
         """The outputs that the contract names, by name."""
@@ -128,7 +132,7 @@ class VendorCandidate:
 
     def doubts(self) -> list[str]:
         """What looks as though the contract were half right, of all images that were predicted."""
-        doubts = self._doubts_of_input()
+        doubts = [*self._runner.doubts, *self._doubts_of_input()]
         for name, (low, high) in self._raw.items():
             applied = {entry.activation for entry in self.contract.labels if entry.output in (None, name)} - {ACTIVATIONS[0]}
             if applied and low >= 0 and high <= 1:
@@ -140,9 +144,9 @@ class VendorCandidate:
         if not self._clipped:
             return []
         doubts, given = [], self.contract.input.intensity
-        clipped, used = float(np.median(self._clipped)), float(np.median(self._used))
+        clipped, used = float(np.median(self._clipped)), max(float(np.median(self._used)), 0.001)
         if given.method in SCALED and clipped > MUCH_CLIPPED:
-            doubts.append(f"In half of the images {clipped:.0%} or more of the pixels lie beyond the window and are cut off.")
+            doubts.append(f"In half of the images {min(clipped, 0.99):.0%} or more of the pixels lie beyond the window and are cut off.")
         if given.method in SCALED and used < LITTLE_USED:
             doubts.append(f"Half of the images fill {used:.1%} or less of the model's scale: the window may be of another range.")
         return doubts

@@ -152,12 +152,19 @@ def test_a_sigmoid_upon_probabilities_is_doubted(write_model: WriteModel, write_
     assert wide.doubts() == []
 
 
+def test_logits_that_are_called_probabilities_are_doubted_by_the_graph(write_model: WriteModel, write_contract: WriteContract) -> None:
+    (doubt,) = open_candidate(write_model([[0.5]]), contract=write_contract()).doubts()
+    assert doubt.startswith("The output 'prob' comes out of a MatMul") and doubt.endswith("activation is sigmoid or softmax.")
+    assert open_candidate(write_model([[0.5]], activation="Sigmoid"), contract=write_contract()).doubts() == []
+
+
 def test_a_window_of_other_units_is_doubted(write_model: WriteModel, write_contract: WriteContract) -> None:
     for bounds, message in (((0, 65535), "or less of the model's scale"), ((-900, -500), "or more of the pixels lie beyond the window")):
         contract = write_contract(intensity={"lower": bounds[0], "upper": bounds[1]})
         candidate = open_candidate(write_model(), contract=contract)
         candidate.predict(PIXELS)
         assert any(message in doubt for doubt in candidate.doubts())
+        assert not any("100% or more" in doubt or "0.0% or less" in doubt for doubt in candidate.doubts())
 
 
 def test_an_image_beyond_the_contract_is_refused_by_itself(write_model: WriteModel, write_contract: WriteContract) -> None:
