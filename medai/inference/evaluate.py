@@ -19,7 +19,7 @@ from medai.evaluation.results import Explainer, cohort_summary, languages_of, wr
 from medai.evaluation.table import one_class
 from medai.inference.candidate import Candidate, CheckpointCandidate, PackageCandidate, open_candidate
 from medai.inference.dry_run import dry_run
-from medai.inference.figures import check_output, figures, frozen_points, known_thresholds
+from medai.inference.figures import check_output, doubts_of, figures, frozen_points, known_thresholds
 from medai.inference.looks import Looks
 from medai.inference.plan import precision_record
 from medai.inference.predict import predict_cases
@@ -72,6 +72,7 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
     table = predictions_table(predicted.cases, candidate.labels, predicted.outputs.probability, predicted.outputs.logit)
     evaluation = figures(settings, table, candidate.labels, thresholds, points, plan)
     evaluation = compare_with_reference(settings, evaluation, candidate.path.stem, reference, cohort, predicted.cases)
+    doubts = [*candidate.doubts(), *one_class(table, candidate.labels), *doubts_of(evaluation.metrics)]
     explainer, maps = _explainer(settings, candidate)
     context = ReportContext(
         title=title,
@@ -83,7 +84,7 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
         looks_at_test=looks.count(candidate.hash, candidate.kind) if looks else None,
         created=time.strftime("%Y-%m-%d %H:%M"),
         versions=versions(),
-        notes=[*notes, *candidate.doubts(), *one_class(table, candidate.labels), *_notes(predicted.refused, cohort)],
+        notes=[*notes, *doubts, *_notes(predicted.refused, cohort)],
         **maps,
     )
     about = {
@@ -97,6 +98,8 @@ def evaluate_candidate(settings: EvaluateSettings) -> Path:
         folder, evaluation, context, NativePixels(cohort.path), predicted.cases, about, explainer,
         languages=languages_of(settings.language), pdf=settings.pdf,
     )  # fmt: skip
+    for line in doubts:
+        say(line)
     say(evaluation.headline)
     track(settings, candidate, evaluation.metrics, folder)
     return folder

@@ -14,7 +14,9 @@ from medai.evaluation.frozen_point import OperatingPoints, read_points
 from medai.evaluation.interval import Kind
 from medai.evaluation.precision_plan import planned_beside_reached
 from medai.evaluation.report.pdf import find_browser
-from medai.inference.settings import EvaluateSettings
+from medai.inference.settings import GROUP_BY, EvaluateSettings
+
+ABSENT = "not in the table"
 
 
 def figures(
@@ -42,6 +44,24 @@ def figures(
     if plan is not None:
         metrics["precision"] = planned_beside_reached(plan, metrics)
     return replace(evaluation, metrics=metrics)
+
+
+def doubts_of(metrics: Mapping[str, Any]) -> list[str]:
+    """What the figures themselves make doubtful, a line each: labels ranked upside down, and subgroups that were asked for and not made.
+
+    Args:
+        metrics: Of `figures`.
+    """
+    lines = []
+    for name, record in metrics["labels"].items():
+        high = record["auroc"]["high"] if record["kind"] == "binary" else None
+        if high is not None and high < 0.5:
+            what = f"label '{name}': the interval of the AUROC lies below 0.5, so the scores rank the cases upside down"
+            lines.append(f"{what}; check the order of the classes, and which of them the truth calls 1")
+    for name, reason in metrics["groups_left_out"].items():
+        if name not in GROUP_BY or not reason.startswith(ABSENT):  # the usual columns may be absent, one that was asked for may not
+            lines.append(f"no subgroups by '{name}': {reason}")
+    return lines
 
 
 def shaping(settings: EvaluateSettings, thresholds: Mapping[str, float]) -> dict[str, Any]:

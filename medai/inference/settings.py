@@ -34,7 +34,8 @@ class EvaluateSettings:
         runs: Folder of the runs, for sweeps.
         operating_point: File of frozen operating points, ``operating_point.json``; null keeps those of the candidate.
         prevalences: Of the disease where the model is to be used, for PPV and NPV there, e.g. ``[0.01,0.1]``.
-        group_by: Columns of the subgroups; ``site*sex`` is their intersection. A column that the cases lack is left out.
+        group_by: Columns of the subgroups; ``site*sex`` is their intersection. A column that the cases lack is left out,
+            and unless it is one of the usual ones the command and the report say so.
         reference: What to compare with on the same cases: a table of predictions or another candidate.
         margin: Non-inferiority margin of the comparison with ``reference``, in units of its metric, declared beforehand.
         interval: Of the bootstrap: ``percentile``, or ``bca`` (bias-corrected and accelerated).
@@ -83,7 +84,7 @@ class EvaluateSettings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
 
     def __post_init__(self) -> None:
-        if (self.candidate is None) == (self.predictions is None):
+        if bool(self.candidate) == bool(self.predictions):
             got = "both" if self.candidate else "neither"
             raise MedaiError(f"name what to evaluate: candidate=<run, checkpoint, package or model>, or predictions=<table>; got {got}")
         if self.predictions is not None:

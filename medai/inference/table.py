@@ -23,7 +23,7 @@ from medai.evaluation.segmentation_results import write_segmentation_results
 from medai.evaluation.segmentation_table import holds_segmentation, read_segmentation
 from medai.evaluation.table import check_against, check_keys, check_predictions, infer_labels, one_class, read_predictions
 from medai.evaluation.table_file import read_table
-from medai.inference.figures import check_output, figures, frozen_points, known_thresholds
+from medai.inference.figures import check_output, doubts_of, figures, frozen_points, known_thresholds
 from medai.inference.looks import Looks
 from medai.inference.plan import precision_record
 from medai.inference.reference import compare_with_reference, open_reference, reference_notes
@@ -54,6 +54,7 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
     raw = read_table(path)
     if holds_segmentation(raw):
         return _evaluate_segmentation(settings, path, folder)
+    _check_cohorts(settings)
     cohort = cohort_of(()) if settings.dataset is not None or (Path(settings.cohorts) / RECORD).is_file() else None
     if settings.seal_key is not None and not (cohort and cohort.sealed and settings.split == "test"):
         what = f"seal_key= is set, and {path} is not held against a sealed test set"
@@ -80,10 +81,10 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
     compared = reference_notes(settings, reference, cohort, cases)
     evaluation = figures(settings, table, labels, thresholds, points, plan)
     evaluation = compare_with_reference(settings, evaluation, path.stem, reference, cohort, cases)
-    alone = one_class(table, labels)
-    for line in alone:
+    doubts = [*one_class(table, labels), *doubts_of(evaluation.metrics)]
+    for line in doubts:
         say(line)
-    notes = [ELSEWHERE, *compared, *alone]
+    notes = [ELSEWHERE, *compared, *doubts]
     if missing:
         notes.append(f"{len(missing)} cases of the cohort are not in the table and not in the figures; the first is {missing[0]}.")
     context = ReportContext(
@@ -109,6 +110,14 @@ def evaluate_table(settings: EvaluateSettings, path: Path, cohort_of: CohortOf) 
     say(evaluation.headline)
     track(settings, ScoredTable(path, hash_file(path)), evaluation.metrics, folder)
     return folder
+
+
+def _check_cohorts(settings: EvaluateSettings) -> None:
+    """Refuse a misspelt cohort: the table would be held against nothing, and its missing cases and the look would go uncounted."""
+    named = settings.cohorts != EvaluateSettings.cohorts
+    if settings.dataset is None and named and not Path(settings.cohorts).is_dir():
+        what = f"cohorts={settings.cohorts} does not exist"
+        raise MedaiError(f"{what}; name the cohort that has the truth, or leave cohorts= out and the table's own truth is used")
 
 
 def _evaluate_segmentation(settings: EvaluateSettings, path: Path, folder: Path) -> Path:

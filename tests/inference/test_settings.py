@@ -10,6 +10,7 @@ from medai.inference.settings import EvaluateSettings
     ("given", "message"),
     [
         ({}, r"name what to evaluate: .*; got neither"),
+        ({"predictions": ""}, r"name what to evaluate: .*; got neither"),
         ({"candidate": "a", "predictions": "b"}, r"name what to evaluate: .*; got both"),
         ({"predictions": "b", "contract": "c"}, r"contract= is for a model, and predictions= is a table of scores"),
         ({"predictions": "b", "dry_run": True}, r"dry_run= is for a model, and predictions= is a table of scores"),

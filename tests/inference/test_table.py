@@ -83,6 +83,25 @@ def test_the_threshold_of_a_table_is_given_or_frozen_or_told_to_be_assumed(score
         assert ("operating_point" in sick) == (threshold == points.points[0].threshold)
 
 
+def test_scores_that_rank_upside_down_are_told(scores: Frame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    swapped = scores.with_columns((1 - pl.col("probability.sick")).alias("probability.sick"))
+    assert main(["evaluate", saved(swapped, tmp_path), *QUICK]) == 0
+    said = "label 'sick': the interval of the AUROC lies below 0.5, so the scores rank the cases upside down"
+    assert said in capsys.readouterr().err and said in page_of(tmp_path / "vendor-evaluation")
+
+
+def test_a_subgroup_that_was_asked_for_and_is_not_there_is_told(scores: Frame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", saved(scores, tmp_path), *QUICK, "group_by=[site,sex,age_band,scaner]"]) == 0
+    said = capsys.readouterr().err
+    assert "no subgroups by 'scaner': not in the table" in said and "'sex'" not in said and "age_band" not in said
+    assert "no subgroups by 'scaner': not in the table" in page_of(tmp_path / "vendor-evaluation")
+
+
+def test_a_cohort_that_does_not_exist_is_not_passed_over(scores: Frame, tmp_path: Path) -> None:
+    given = saved(scores, tmp_path).partition("=")[2]
+    assert "nowhere does not exist; name the cohort" in fault_of(predictions=given, cohorts=str(tmp_path / "nowhere"))
+
+
 def test_a_table_that_says_of_which_split_it_is_is_believed(scores: Frame, tmp_path: Path) -> None:
     for column, told in ((["external"] * 160, "external"), (["a", "b"] * 80, "as given")):
         assert command(["evaluate", saved(scores.with_columns(split=pl.Series(column)), tmp_path), *QUICK]) == 0
