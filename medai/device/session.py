@@ -1,5 +1,6 @@
 """An ONNX Runtime session: quiet, without telemetry, on the processor unless another provider is named."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
 CPU = ("CPUExecutionProvider",)
 ERRORS_ONLY = 3
+NEWER = re.compile("opset|IR version|not a registered|not implemented|NOT_IMPLEMENTED", re.IGNORECASE)
+INNER = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(?:cc|h):\d+ \S.*?\) (?=[A-Z])")  # where in its own code the runtime failed
 
 
 def open_session(model: bytes, name: str, providers: Sequence[str] = CPU, threads: int | None = None) -> "InferenceSession":
@@ -38,8 +41,9 @@ def open_session(model: bytes, name: str, providers: Sequence[str] = CPU, thread
     try:
         return onnxruntime.InferenceSession(model, options, providers=list(providers))
     except Exception as error:  # onnxruntime raises its own types, which differ between releases
-        version = onnxruntime.__version__
-        raise MedaiError(f"{name} cannot be loaded by onnxruntime {version}: {one_line(error)}; a newer onnxruntime may load it") from None
+        reason = one_line(error)
+        advice = "; a newer onnxruntime may load it" if NEWER.search(reason) else ""
+        raise MedaiError(f"{name} cannot be loaded by onnxruntime {onnxruntime.__version__}: {reason}{advice}") from None
 
 
 def run_session(session: "InferenceSession", name: str, outputs: Sequence[str], pixels: Any) -> list[Any]:
@@ -56,4 +60,4 @@ def run_session(session: "InferenceSession", name: str, outputs: Sequence[str], 
 
 def one_line(error: BaseException) -> str:
     """The text of an error in one line of bearable length."""
-    return " ".join(str(error).split())[:300]
+    return INNER.sub("", " ".join(str(error).split()))[:300]

@@ -1,5 +1,6 @@
 """Records on their way to MLflow: sent by a thread of their own, so that a slow or absent server holds up nothing."""
 
+import re
 import threading
 import time
 from collections import deque
@@ -107,5 +108,8 @@ class Outbox:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its name."""
+    """The first line of an error's text, or its name; of a server that is away only what the system said."""
+    refused = re.search(r"\[Errno -?\d+\] [\w ]+", str(error))
+    if refused:
+        return f"it does not answer: {refused[0].strip()}"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

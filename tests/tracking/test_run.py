@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from medai.core.error import MedaiError
+from medai.tracking.outbox import first_line
 from medai.tracking.run import Untracked, flatten, plain_name, start_run, tracking_uri
 from medai.tracking.settings import TrackingSettings
 
@@ -40,6 +41,13 @@ def test_trainings_that_start_at_once_share_a_new_store_and_a_parent(tmp_path: P
 def test_a_store_that_cannot_be_used_is_one_clear_line(tmp_path: Path, uri: str) -> None:
     with pytest.raises(MedaiError, match=rf"tracking\.uri={uri} cannot be used .* set another or tracking=none"):
         start_run(TrackingSettings(uri=uri), tmp_path, "run", {}, {})
+
+
+def test_of_a_server_that_is_away_one_reads_what_the_system_said() -> None:
+    chain = "API request failed with exception HTTPConnectionPool(host='h', port=9): Max retries exceeded (Caused by "
+    error = OSError(f"{chain}NewConnectionError(\"HTTPConnection(host='h'): Failed: [Errno 111] Connection refused\"))")
+    assert first_line(error) == "it does not answer: [Errno 111] Connection refused"
+    assert first_line(OSError("Run with id=abc not found\nmore")) == "Run with id=abc not found"
 
 
 def test_without_tracking_nothing_is_made(tmp_path: Path) -> None:
