@@ -4,11 +4,18 @@ import math
 import re
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from medai.dicom.deidentify.clean import identifiers_of
+from medai.dicom.deidentify.profile import Profile
+from medai.dicom.deidentify.text import clean_code_string, clean_text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_CODES = frozenset({"Modality", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality"})
+_DEVICE = ("Manufacturer", "ManufacturerModelName")
 _DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 
 
@@ -17,6 +24,8 @@ def read_attributes(dataset: "Dataset") -> dict[str, Any]:
 
     An attribute that is absent, empty or not readable in its value representation is left out. (0010,1010) 'Patient's Age'
     becomes ``PatientAgeYears`` (from birth and study date where it is missing). Of a multi-valued window the first is taken.
+    Code strings hold words of the standard or of the vocabulary, or are left out; maker and model lose names and numbers that the
+    data set holds elsewhere (as `medai.dicom.deidentify` has it: people type into both).
 
     Example:
         >>> read_attributes(dataset)["PixelSpacing"]
@@ -32,7 +41,26 @@ def read_attributes(dataset: "Dataset") -> dict[str, Any]:
         age = _age_between(_value(dataset, "PatientBirthDate", _text), attributes.get("StudyDate"))
     if age is not None:
         attributes["PatientAgeYears"] = age
-    return attributes
+    return _cleaned(attributes, dataset)
+
+
+def _cleaned(attributes: dict[str, Any], dataset: "Dataset") -> dict[str, Any]:
+    """Without what a person typed into an attribute that is to hold none of it."""
+    profile = _profile()
+    for keyword in _CODES & attributes.keys():
+        attributes[keyword] = clean_code_string(attributes[keyword], profile.terms)
+    typed = [keyword for keyword in _DEVICE if keyword in attributes]
+    if typed:
+        identifiers = identifiers_of(dataset, nested=False)  # a walk through the sequences takes four times as long
+        for keyword in typed:
+            if identifiers.mentioned(attributes[keyword]):
+                attributes[keyword] = clean_text(attributes[keyword], profile.vocabulary, identifiers)
+    return {keyword: value for keyword, value in attributes.items() if value not in (None, "")}
+
+
+@lru_cache(maxsize=1)
+def _profile() -> Profile:
+    return Profile()
 
 
 def _value(dataset: "Dataset", keyword: str, convert: Callable[[Any], Any]) -> Any:

@@ -21,6 +21,7 @@ ATTRIBUTES = {
     "PatientSex": "F",
     "PatientAge": "093Y",
     "StudyDate": "20200131",
+    "Manufacturer": "Maker Y",
     "ManufacturerModelName": "Model X",
     "InstitutionName": "St. Elsewhere",
     "BodyPartExamined": "Chest of J. Doe",
@@ -47,7 +48,7 @@ def test_attributes_become_columns_and_free_text_stays_behind(tmp_path: Path) ->
     )
     assert record.study_date == date(2020, 1, 31)
     assert record.acquisition == {
-        "site": "17", "manufacturer": "medai phantom", "model": "Model X", "modality": "DX", "body_part": None,
+        "site": "17", "manufacturer": "Maker Y", "model": "Model X", "modality": "DX", "body_part": None,
         "laterality": "U", "view": "PA", "spacing_mm": [0.5, 0.25], "window": [40.0, 400.0], "age_years": 90.0, "sex": "F",
     }  # fmt: skip
     assert "Elsewhere" not in str(record)

@@ -100,11 +100,11 @@ def person_of(dataset: "Dataset") -> str | None:
     return None
 
 
-def identifiers_of(dataset: "Dataset") -> Identifiers:
-    """The identifying words that a data set holds at any level in its names and numbers of persons."""
+def identifiers_of(dataset: "Dataset", nested: bool = True) -> Identifiers:
+    """The identifying words that a data set holds in its names and numbers of persons, and (`nested`) in its sequences."""
     patient: set[str] = set()
     others: set[str] = set()
-    for level in _levels(dataset):
+    for level in _levels(dataset) if nested else (dataset,):
         for keyword in _PATIENT_WORDS:
             patient |= identifying_words(plain_text(level, keyword) or "")
         for keyword in _OTHER_WORDS:
