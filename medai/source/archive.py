@@ -18,7 +18,7 @@ from medai.dicom.bytes_source import Prefix
 from medai.dicom.parse import parse, read_bytes
 from medai.dicom.scan import Row, refused_row, scan_bytes, scan_file, scan_header
 from medai.source.base import ITEM_SCHEMA, existing
-from medai.source.listing import list_files
+from medai.source.listing import file_name, item_name, list_files
 
 LISTING_SCHEMA = pl.Schema([*ITEM_SCHEMA.items(), ("code", pl.String()), ("message", pl.String())])
 """`code` and `message` tell why an item cannot be read; null where it is to be read."""
@@ -55,7 +55,7 @@ def list_items(path: str | None, leave_out: Path | None = None) -> pl.DataFrame:
     file = existing(path)
     status = file.stat()
     if _is_archive(str(file)):
-        rows: Iterable[_LISTED] = list_members(file.parent, file.name, status.st_size, status.st_mtime_ns)
+        rows: Iterable[_LISTED] = list_members(file.parent, item_name(file.name), status.st_size, status.st_mtime_ns)
     elif scan_header(file)["code"] == "dicomdir":
         rows = _referenced(file)
     else:
@@ -77,7 +77,7 @@ def open_item(folder: Path, item: str) -> bytes:
     """
     archive, member = _split(folder, item)
     if member is None:
-        return read_bytes(Path(folder) / item)
+        return read_bytes(archive)
     opened, info = _member(archive, member)
     try:
         with opened.open(info) as stream:
@@ -92,11 +92,11 @@ def open_item(folder: Path, item: str) -> bytes:
 def scan_item(folder: str, item: str) -> Row:
     """The row of a file or a member (see `medai.dicom.scan`); of a member only the beginning is unpacked."""
     if INSIDE not in item:
-        return scan_file(f"{folder}/{item}")
+        return scan_file(f"{folder}/{file_name(item)}")
     try:
         archive, member = _split(Path(folder), item)
         if member is None:
-            return scan_file(f"{folder}/{item}")
+            return scan_file(str(archive))
         opened, info = _member(archive, member)
         with opened.open(info) as stream:
             source = Prefix(_Guarded(stream))
@@ -113,7 +113,7 @@ def scan_item(folder: str, item: str) -> Row:
 def list_members(folder: Path, name: str, size: int, mtime_ns: int) -> Iterator[_LISTED]:
     """The members of one archive; the archive itself, with a reason, where it cannot be read."""
     try:
-        members = [info for info in _archive(folder / name).infolist() if not info.is_dir()]
+        members = [info for info in _archive(folder / file_name(name)).infolist() if not info.is_dir()]
     except Refusal as refusal:
         yield name, size, mtime_ns, refusal.code, refusal.message
         return
@@ -147,7 +147,9 @@ class _Guarded:
 def _frame(parts: list[pl.DataFrame], folder: Path) -> pl.DataFrame:
     """Replace archives by their members."""
     files = parts[0]
-    archives = [row for row in files.select("item", "size", "mtime_ns").iter_rows() if row[1] >= 22 and _is_archive(f"{folder}/{row[0]}")]
+    archives = [
+        row for row in files.select("item", "size", "mtime_ns").iter_rows() if row[1] >= 22 and _is_archive(f"{folder}/{file_name(row[0])}")
+    ]
     if not archives:
         return files
     kept = files.filter(~pl.col("item").is_in([row[0] for row in archives]))
@@ -174,11 +176,11 @@ def _split(folder: Path, item: str) -> tuple[Path, str | None]:
     """The archive and the member; the file and None where it is a plain file, which may have the mark in its name."""
     at = item.find(INSIDE)
     while at >= 0:
-        archive = Path(folder) / item[:at]
+        archive = Path(folder) / file_name(item[:at])
         if archive.is_file():
             return archive, item[at + len(INSIDE) :]
         at = item.find(INSIDE, at + 1)
-    return Path(folder) / item, None
+    return Path(folder) / file_name(item), None
 
 
 def _member(archive: Path, name: str) -> tuple[zipfile.ZipFile, zipfile.ZipInfo]:
@@ -267,7 +269,7 @@ def _referenced(directory: Path) -> Iterator[_LISTED]:
             yield item, 0, 0, "missing-file", "the DICOMDIR names this file, and it is not there"
         else:
             status = (directory.parent / found).stat()
-            yield found, status.st_size, status.st_mtime_ns, None, None
+            yield item_name(found), status.st_size, status.st_mtime_ns, None, None
 
 
 def _parts(value: Any) -> list[str]:

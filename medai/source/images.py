@@ -15,7 +15,7 @@ from medai.core.label import Label
 from medai.core.picture import PICTURE_SUFFIXES, read_picture
 from medai.source.base import ALONE, PERSON_SCHEMA, CaseRecord, RefusedItem, Scan, ScanContext, digest, existing, refused_frame
 from medai.source.cells import split_sheet
-from medai.source.listing import list_files
+from medai.source.listing import file_name, list_files
 from medai.source.readers import ReaderSettings
 from medai.source.table import annotate, find_table, match_files, need_column, read_table, role_columns
 from medai.source.target import Target, order_classes, parse_targets
@@ -109,10 +109,11 @@ class ImagesSource:
     def read(self, rows: pl.DataFrame) -> Iterator[CaseRecord | RefusedItem]:
         folder = existing(self.path)
         for item in rows["item"]:
+            path = folder / file_name(item)
             try:
-                yield CaseRecord(item, read_picture(folder / item), item)
+                yield CaseRecord(item, read_picture(path), item)
             except Refusal as refusal:
-                yield RefusedItem(item, refusal.code, refusal.message.replace(str(folder / item), item))
+                yield RefusedItem(item, refusal.code, refusal.message.replace(str(path), item))
 
 
 def _fill(annotations: pl.DataFrame, unlisted: pl.Series) -> pl.DataFrame:

@@ -1,4 +1,7 @@
-"""List the files of a folder: names relative to it, sizes and times, in one fixed order."""
+"""List the files of a folder: names relative to it, sizes and times, in one fixed order.
+
+A byte of a name that is not UTF-8 becomes a character of its own, from U+10FE80 on, so that the file can be opened by its item.
+"""
 
 import os
 from collections.abc import Iterator
@@ -10,6 +13,8 @@ from medai.core.error import MedaiError
 from medai.source.base import ITEM_SCHEMA, existing
 
 BATCH = 8192  # names that are held as Python objects at a time
+_ESCAPED = {0xDC00 + byte: 0x10FE00 + byte for byte in range(0x80, 0x100)}  # from Python's stand-ins, which no UTF-8 text can hold
+_PLAIN = {there: here for here, there in _ESCAPED.items()}
 
 
 def list_files(path: str | None, leave_out: Path | None = None) -> pl.DataFrame:
@@ -30,8 +35,7 @@ def list_files(path: str | None, leave_out: Path | None = None) -> pl.DataFrame:
     for entry in _walk(str(folder)):
         if known and entry.name == known.name and Path(entry.path).resolve() == known:
             continue
-        status = entry.stat()
-        batch.append((_text(os.path.relpath(entry.path, folder)), status.st_size, status.st_mtime_ns))
+        batch.append((item_name(os.path.relpath(entry.path, folder)), *_size_and_time(entry)))
         if len(batch) == BATCH:
             frames.append(pl.DataFrame(batch, schema=ITEM_SCHEMA, orient="row"))
             batch = []
@@ -50,14 +54,43 @@ def _walk(folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[os.D
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir():
+                if _is_folder(entry):
                     yield from _walk(entry.path, (*above, identity))
-                elif entry.is_file():
+                elif _is_file(entry):
                     yield entry
     except PermissionError:
         raise MedaiError(f"{folder} may not be read; give yourself the right to, or move it out of dataset.path") from None
 
 
-def _text(name: str) -> str:
-    """A name as text; one that is not UTF-8 can then not be opened and is refused by the reader."""
-    return os.fsencode(name).decode("utf-8", errors="replace").replace(os.sep, "/")
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Also a link that leads nowhere: it is for the reader to refuse. Pipes and devices are none."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:  # a link to itself
+        return True
+
+
+def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
+    """Zeros where the file has gone meanwhile, or is a link that leads nowhere."""
+    try:
+        status = entry.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def item_name(name: str) -> str:
+    """The name of a file, as Python has it, as the item: text that can be written as UTF-8."""
+    return name.translate(_ESCAPED).replace(os.sep, "/")
+
+
+def file_name(item: str) -> str:
+    """The name under which an item's file is opened."""
+    return item.translate(_PLAIN)

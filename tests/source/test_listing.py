@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from medai.core.error import MedaiError
-from medai.source.listing import list_files
+from medai.source.archive import scan_item
+from medai.source.listing import file_name, list_files
 
 
 def test_every_file_is_listed_in_one_order_with_any_name(tmp_path: Path) -> None:
@@ -30,10 +32,27 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
     assert list_files(str(tmp_path))["item"].to_list() == ["a/1.png"]
 
 
-def test_a_name_that_is_not_utf_8_is_listed(tmp_path: Path) -> None:
-    with open(str(tmp_path).encode() + b"/\xff.png", "wb"):
-        pass
-    assert list_files(str(tmp_path))["item"].to_list() == ["\ufffd.png"]
+def test_names_that_are_not_utf_8_are_told_apart_and_can_be_opened(tmp_path: Path) -> None:
+    for name in (b"M\xfcller.png", b"M\xe4ller.png"):
+        with open(str(tmp_path).encode() + b"/" + name, "wb") as stream:
+            stream.write(name)
+    items = list_files(str(tmp_path))["item"].to_list()
+    assert len(set(items)) == 2 and all(item.encode() for item in items)
+    assert {(tmp_path / file_name(item)).read_bytes() for item in items} == {b"M\xfcller.png", b"M\xe4ller.png"}
+
+
+def test_a_link_that_leads_nowhere_or_to_itself_is_listed_for_the_reader_to_refuse(tmp_path: Path) -> None:
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "self").symlink_to("self")
+    assert list_files(str(tmp_path)).rows() == [("nowhere", 0, 0), ("self", 0, 0)]
+    assert [scan_item(str(tmp_path), item)[0] for item in ("nowhere", "self")] == ["missing-file", "unreadable-file"]
+
+
+def test_pipes_and_links_to_them_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    (tmp_path / "1.png").touch()
+    assert list_files(str(tmp_path))["item"].to_list() == ["1.png"]
 
 
 def test_wrong_paths_are_told_in_one_line(tmp_path: Path) -> None:
