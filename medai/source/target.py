@@ -1,5 +1,6 @@
 """From raw values (a table's cells, folder names, numbers) to labels: their definitions and class indices."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,13 +13,24 @@ from medai.core.error import MedaiError
 from medai.core.label import Label
 from medai.source.readers import check_fit, check_rule
 
-LOGICAL = (("0", "1"), ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
+LOGICAL = (
+    ("0", "1"), ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("nein", "ja"), ("nee", "ja"), ("non", "oui"), ("no", "si"),
+    ("no", "sí"), ("negativ", "positiv"), ("否", "是"), ("无", "有"), ("阴性", "阳性"),
+)  # fmt: skip
+_ENGLISH = tuple(word for pair in LOGICAL[:5] for word in pair)  # tables that several hands filled mix them
 WORDS = (*LOGICAL, ("negative", "positive"), ("absent", "present"))
-NEGATIVE = ("normal", "negative", "healthy", "none", "no finding", "no_finding", "benign", "control", "absent", "no", "0", "false")
+NEGATIVE = (
+    "normal", "negative", "healthy", "none", "no finding", "no_finding", "benign", "control", "absent", "no", "0", "false",
+    "unauffällig", "ohne befund", "o.b.", "gesund", "gutartig", "négatif", "negativo", "sain", "sano", "正常", "健康", "良性", "未见异常",
+    *(pair[0] for pair in LOGICAL),
+)  # fmt: skip
+NEGATED = ("no ", "no_", "not ", "non-", "without ", "kein ", "keine ", "ohne ", "nicht ", "pas de ", "sans ", "sin ", "无", "未", "非")
 UNKNOWN = ("", "nan", "na", "n/a", "null", "none", "unknown", "?")
 UNCERTAIN = "-1"  # in a binary column, as in CheXpert: the reader was not sure
 CONTAINED = {"0": 0, "1": 1}  # what a cell that holds a list becomes: whether it contains the finding
 MOST_CLASSES = 64  # more distinct values than this are hardly classes
+SURE_CLASSES = 12  # more than this are hardly classes where each occurs a few times: they are free text or numbers of patients
+FEWEST_EACH = 4
 SETTINGS = ("name", "column", "kind", "classes", "values", "meaning", "uncertain", "contains", "separator", "readers", "rule")
 RESERVED = frozenset(CASE_SCHEMA) | {"split", "label_source"}
 
@@ -228,14 +240,26 @@ def _infer_classes(target: Target, raw: pl.Series) -> tuple[str, ...]:
     empty = tuple(word for word in UNKNOWN if word not in unsure)
     distinct = order_classes([text for text in as_text(raw, empty).drop_nulls().unique().to_list() if text.lower() not in unsure])
     lowered = {value.lower() for value in distinct}
-    for pair in LOGICAL:
-        if lowered - {UNCERTAIN} and lowered - {UNCERTAIN} <= set(pair):
-            _check_sign(target, lowered)
-            return "negative", "positive"
+    sure = lowered - {UNCERTAIN}
+    if sure and any(sure <= set(pair) for pair in (*LOGICAL, _ENGLISH)):
+        _check_sign(target, lowered)
+        return "negative", "positive"
+    _check_order(target, distinct)
+    said = len(raw) - raw.null_count()
+    if len(distinct) > SURE_CLASSES and said < FEWEST_EACH * len(distinct):
+        got = f"the column {target.column!r} holds {len(distinct)} distinct values in {said} rows"
+        raise MedaiError(f"{got}: free text or names, it seems, which do not belong in a cohort; give the target its classes if they do")
     if not 2 <= len(distinct) <= MOST_CLASSES:
         got = f"{len(distinct)} distinct values" if len(distinct) != 1 else f"the value {distinct[0]!r} alone"
         raise MedaiError(f"the column {target.column!r} holds {got}, from which no classes can be told; give the target its classes")
     return tuple(distinct)
+
+
+def _check_order(target: Target, distinct: Sequence[str]) -> None:
+    """Of two words that say nothing of themselves, a guess would make the positive the negative every other time."""
+    if len(distinct) == 2 and not any(_is_negative(name) or _number(name) is not None for name in distinct):
+        got = f"the column {target.column!r} holds {distinct[0]!r} and {distinct[1]!r}"
+        raise MedaiError(f"{got}, and nothing says which is the negative one; give the target its classes, the negative one first")
 
 
 def _check_sign(target: Target, found: set[str]) -> None:
@@ -255,8 +279,17 @@ def order_classes(names: Sequence[str]) -> list[str]:
 
     def rank(name: str) -> tuple[int, float, str]:
         lowered = name.lower()
-        number = float(lowered) if lowered.lstrip("-").replace(".", "", 1).isdigit() else float("inf")
-        negative = NEGATIVE.index(lowered) if lowered in NEGATIVE else len(NEGATIVE)
-        return negative, number, name
+        negative = NEGATIVE.index(lowered) if lowered in NEGATIVE else len(NEGATIVE) + (not _is_negative(name))
+        number = _number(name)
+        return negative, float("inf") if number is None else number, name
 
     return sorted(names, key=rank)
+
+
+def _is_negative(name: str) -> bool:
+    """Whether a word means that there is nothing: "normal", "no tumour"."""
+    return name.lower() in NEGATIVE or name.lower().startswith(NEGATED)
+
+
+def _number(name: str) -> float | None:
+    return float(name) if re.fullmatch(r"-?\d+(\.\d*)?|-?\.\d+", name) else None

@@ -40,7 +40,30 @@ def test_two_valued_columns_are_understood(values: list[object], expected: list[
 
 def test_two_words_are_ordered_normal_first() -> None:
     assert _one("x", ["PNEUMONIA", "NORMAL"]) == (("NORMAL", "PNEUMONIA"), [1, 0])
-    assert _one("x", ["b", "a"]) == (("a", "b"), [1, 0])
+    assert _one("x", ["no tumour", "a tumour"])[0] == ("no tumour", "a tumour")
+    assert _one("x", ["异常", "正常"])[0] == ("正常", "异常")
+
+
+@pytest.mark.parametrize(("negative", "positive"), [("Nein", "Ja"), ("non", "oui"), ("否", "是"), ("阴性", "阳性"), ("negativ", "positiv")])
+def test_yes_and_no_of_other_languages_are_not_ordered_by_the_alphabet(negative: str, positive: str) -> None:
+    assert _one("x", [positive, negative, None]) == (("negative", "positive"), [1, 0, None])
+
+
+def test_words_of_several_hands_for_yes_and_no_are_two_classes() -> None:
+    assert _one("x", ["TRUE", "no", "1", "yes", "0"]) == (("negative", "positive"), [1, 0, 1, 1, 0])
+
+
+def test_two_words_that_do_not_say_which_is_negative_are_asked_for() -> None:
+    with pytest.raises(MedaiError, match="holds 'Huber' and 'Meier', and nothing says which is the negative one; give"):
+        _one("x", ["Meier", "Huber"])
+    assert _one({"name": "x", "classes": ["Meier", "Huber"]}, ["Meier", "Huber"])[1] == [0, 1]
+
+
+def test_free_text_and_numbers_of_patients_are_no_classes() -> None:
+    for cells in ([f"effusion, Mrs {number}" for number in range(30)], [str(1000 + number % 20) for number in range(60)]):
+        with pytest.raises(MedaiError, match=r"distinct values in \d+ rows: free text or names, it seems"):
+            _one("x", cells)
+    assert len(_one("x", [f"class {number % 20}" for number in range(80)])[0]) == 20
 
 
 def test_three_words_are_classes_and_numbers_are_ordered_as_numbers() -> None:
