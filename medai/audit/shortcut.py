@@ -8,6 +8,7 @@ from medai.audit.association import Association, associate, holm
 from medai.audit.describe import useful
 from medai.audit.finding import WARNING, Finding
 from medai.audit.metadata import METHOD, metadata_auroc
+from medai.cohort.stratify import patient_groups
 from medai.core.label import Label
 
 STRONG_V = 0.2
@@ -51,9 +52,8 @@ def shifts(cases: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def one_a_patient(cases: pl.DataFrame) -> pl.Series:
-    """True at the first case of each patient; a case without a patient is one of its own."""
-    named = cases.select(pl.coalesce(pl.lit("p") + pl.col("patient_id"), pl.lit("c") + pl.col("case_id")).alias("name"))["name"]
-    return named.is_first_distinct()
+    """True at the first case of each patient, see `patient_groups`."""
+    return pl.Series(patient_groups(cases)).is_first_distinct()
 
 
 def _is_strong(association: Association, p: float | None) -> bool:

@@ -59,9 +59,17 @@ class SplitSettings:
         named = dict(value.get("hold_out") or {})
         period = Period.from_node(named.pop(PERIOD)) if named.get(PERIOD) else None
         hold_out = {str(column): _texts(values) for column, values in named.items()}
-        test = None if value.get("test") is None else float(value["test"])
+        test = None if value.get("test") is None else _number(value, "test")
+        validation = _number(value, "validation") if "validation" in value else SplitSettings.validation
         strata = tuple(_texts(value.get("strata") or ()))
-        return SplitSettings(float(value.get("validation", 0.15)), test, int(value.get("seed", 0)), hold_out, strata, period)
+        return SplitSettings(validation, test, int(_number(value, "seed")) if "seed" in value else 0, hold_out, strata, period)
+
+
+def _number(value: Mapping[str, Any], key: str) -> float:
+    try:
+        return float(value[key])
+    except (TypeError, ValueError):
+        raise MedaiError(f"dataset.split.{key} is {value[key]!r}; it is a number") from None
 
 
 def _texts(values: Any) -> list[str]:

@@ -16,11 +16,11 @@ def draw_groups(
 ) -> Bool[np.ndarray, " N"]:
     """Draw about `fraction` of the cases, whole patients only, with the labels' frequencies kept.
 
-    A case without a patient is a group of its own. The draw depends on the patients' names and labels and on the seed,
+    Cases without a patient are drawn by study. The draw depends on the patients' names and labels and on the seed,
     not on the order of the cases.
 
     Args:
-        cases: `case_id` and `patient_id`.
+        cases: `case_id`, `patient_id` and, where there are any, `study_id`.
         labels: One integer column a label, rows as in `cases`.
         fraction: In (0, 1).
         seed: Same seed, same draw.
@@ -39,8 +39,9 @@ def draw_groups(
 
 
 def patient_groups(cases: pl.DataFrame) -> Int64[np.ndarray, " N"]:
-    """The number of each case's patient, in the order of their names; a case without a patient is a group of its own."""
-    names = cases.select(pl.coalesce(pl.lit("p") + pl.col("patient_id"), pl.lit("c") + pl.col("case_id")))[:, 0]
+    """The number of each case's patient, in the order of their names; without a patient that of its study, else a group of its own."""
+    kinds = [name for name in ("patient_id", "study_id", "case_id") if name in cases.columns]
+    names = cases.select(pl.coalesce(pl.lit(kind[0]) + pl.col(kind) for kind in kinds))[:, 0]
     group: Int64[np.ndarray, " N"] = (names.rank("dense").cast(pl.Int64) - 1).to_numpy()
     return group
 

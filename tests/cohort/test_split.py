@@ -28,6 +28,19 @@ def test_no_patient_is_on_two_sides() -> None:
     assert sides["split"].max() == 1
 
 
+def test_a_study_whose_patient_is_not_named_is_on_one_side() -> None:
+    studies = pl.Series("study_id", [f"s{number // 5}" for number in range(300)])
+    cases, _ = split_cases(_cases(300).with_columns(studies), _labels(300, [0.5]), SplitSettings())
+    assert cases["split"].n_unique() == 3
+    assert cases.group_by("study_id").agg(pl.col("split").n_unique())["split"].max() == 1
+
+
+@pytest.mark.parametrize("key", ["test", "validation", "seed"])
+def test_a_word_in_the_place_of_a_number_is_told(key: str) -> None:
+    with pytest.raises(MedaiError, match=f"dataset.split.{key} is 'abc'; it is a number"):
+        SplitSettings.from_dict({key: "abc"})
+
+
 def test_fractions_and_label_frequencies_are_kept() -> None:
     labels = _labels(6000, [0.01, 0.05, 0.3])
     cases, method = split_cases(_cases(6000, 2500), labels, SplitSettings(validation=0.2, test=0.25, seed=3))
