@@ -66,11 +66,15 @@ def ingest(
     """
     if not re.fullmatch(r"[^\W_][\w.+-]*", source.name):
         raise MedaiError(f"dataset.name is {source.name!r}; it names a folder: letters, digits, '.', '-' and '_', a letter or digit first")
+    if source.channels not in (None, 1, 3):
+        raise MedaiError(f"dataset.channels is {source.channels}; allowed: 1, 3, or null for what the images have")
     SplitSettings.from_dict(source.split)  # a wrong setting is told before the work, not after
     if keep not in (None, AUTO):
         Cohort.open(Path(keep))  # told before the work, too
     keys, run = Keys.of(source.public), runner(executor or ExecutorSettings())
     scan = source.scan(ScanContext(Path(cohorts) / f".{source.name}.scan", keys, workers, run))
+    if not scan.labels:  # told before the pixels are read
+        raise MedaiError(f"data set {source.name} has no labels; name the table and its columns: dataset.labels=… dataset.targets=[…]")
     target = Path(cohorts) / f"{source.name}-{_identity(scan, keys)[:8]}"
     if not (target / RECORD).exists():
         with locked(target.with_name(f".{target.name}.lock")):

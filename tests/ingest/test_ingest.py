@@ -443,3 +443,14 @@ def test_a_file_that_ends_its_decoder_is_refused_whatever_the_number_of_workers(
     (hospital / "files" / "hostile").write_bytes(mutation(755, 20261124)[1])
     cohort = ingest(_listed(hospital), tmp_path / "c", workers=workers)
     assert cohort.counts["quarantine"]["decode-failed"] == 1 and cohort.counts["cases"] == 59
+
+
+def test_a_source_without_labels_is_told_before_a_pixel_is_read(hospital: Path, tmp_path: Path) -> None:
+    with pytest.raises(MedaiError, match="data set hospital has no labels; name the table"):
+        ingest(_hospital(hospital, labels=None, targets=[]), tmp_path / "cohorts")
+    assert not list((tmp_path / "cohorts").glob("hospital-*"))
+
+
+def test_a_number_of_channels_that_no_image_has_is_told(hospital: Path, tmp_path: Path) -> None:
+    with pytest.raises(MedaiError, match="dataset.channels is 2; allowed: 1, 3, or null"):
+        ingest(_hospital(hospital, channels=2), tmp_path / "cohorts")
