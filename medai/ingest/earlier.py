@@ -35,12 +35,22 @@ def earlier_cohort(source: Source, target: Path, keys: Keys, cases: pl.DataFrame
             raise MedaiError(f"keep: {keep} was made with another site's key, so that its patients cannot be recognised")
         return named
     records = sorted(target.parent.glob(f"{source.name}-*/{RECORD}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    told = ""
     for record in records:
         found = Cohort.open(record.parent)
-        alike = found.name == source.name and found.meta.get("split_settings") == dict(source.split)
-        if alike and found.meta.get("key_identity") == keys.identity and _shared(found, cases):
+        if found.name != source.name:
+            continue
+        if found.meta.get("key_identity") != keys.identity:
+            told = told or f"{found.path} was made with another site's key: its patients are not recognised, and are drawn anew"
+        elif not _shared(found, cases):
+            continue
+        elif found.meta.get("split_settings") == dict(source.split):
             say(f"{source.name}: patients of {found.path} keep their split (keep=null draws anew)")
             return found
+        else:
+            told = told or f"patients of {found.path} are drawn anew, since dataset.split is another (keep={found.path} keeps theirs)"
+    if told:
+        say(f"{source.name}: {told}")
     return None
 
 

@@ -73,7 +73,7 @@ def ingest(
         Cohort.open(Path(keep))  # told before the work, too
     keys, run = Keys.of(source.public), runner(executor or ExecutorSettings())
     scan = source.scan(ScanContext(Path(cohorts) / f".{source.name}.scan", keys, workers, run))
-    if not scan.labels:  # told before the pixels are read
+    if not scan.labels and len(scan.items):  # told before the pixels are read
         raise MedaiError(f"data set {source.name} has no labels; name the table and its columns: dataset.labels=… dataset.targets=[…]")
     target = Path(cohorts) / f"{source.name}-{_identity(scan, keys)[:8]}"
     if not (target / RECORD).exists():

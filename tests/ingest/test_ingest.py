@@ -454,3 +454,16 @@ def test_a_source_without_labels_is_told_before_a_pixel_is_read(hospital: Path, 
 def test_a_number_of_channels_that_no_image_has_is_told(hospital: Path, tmp_path: Path) -> None:
     with pytest.raises(MedaiError, match="dataset.channels is 2; allowed: 1, 3, or null"):
         ingest(_hospital(hospital, channels=2), tmp_path / "cohorts")
+
+
+def test_patients_are_not_drawn_anew_in_silence(
+    hospital: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = ingest(_hospital(hospital), tmp_path / "cohorts")
+    capsys.readouterr()
+    ingest(_hospital(hospital, split={"seed": 5}), tmp_path / "cohorts")
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert f"patients of {first.path} are drawn anew, since dataset.split is another (keep={first.path} keeps theirs)" in said
+    monkeypatch.setenv("MEDAI_SITE_KEY", str(tmp_path / "another.key"))
+    ingest(_hospital(hospital), tmp_path / "cohorts")
+    assert "was made with another site's key: its patients are not recognised, and are drawn anew" in capsys.readouterr().err
