@@ -1,4 +1,5 @@
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import polars as pl
@@ -6,6 +7,8 @@ import pytest
 import yaml
 
 from medai.core.error import MedaiError
+from medai.dicom.deidentify.burned_in import BurnedInRule
+from medai.dicom.series_rules import SeriesRules
 from medai.source.readers import RULES
 from medai.source.target import order_classes, parse_targets
 
@@ -186,3 +189,10 @@ def test_the_card_s_forms_of_a_target_and_rules_are_those_of_the_code() -> None:
     targets = parse_targets([yaml.safe_load(form) for form in re.findall(r"^\| `(.*?)` \|", forms, re.MULTILINE)])
     assert [target.name for target in targets] == ["pneumonia", "grade", "sex_label", "effusion", "nodule"]
     assert tuple(re.findall(r"^\| `(\w+)`", rules, re.MULTILINE)) == RULES
+
+
+def test_the_card_documents_every_rule_of_series_and_burned_in_text() -> None:
+    text = CARD.read_text(encoding="utf-8")
+    for rules in (SeriesRules, BurnedInRule):
+        for entry in fields(rules):
+            assert f"`{entry.name}" in text, entry.name
