@@ -141,6 +141,12 @@ EXACT = {
     "Tango": "Tango",
 }
 PATTERNS = (
+    (r"label '(.+)': the interval of the AUROC lies below 0\.5, so the scores rank the cases upside down; "
+     r"check the order of the classes, and which of them the truth calls 1", r"标签“{0}”：AUROC的区间低于0.5，评分的排序是颠倒的；请核对类别的次序，以及参考标准中何者记为1"),
+    (r"no subgroups by '(.+?)': (.+)", r"没有按“{0}”的亚组：{*1}"),
+    (r"The output '(.+)' comes out of a (.+), with no sigmoid or softmax behind it, and the contract applies none: if these are "
+     r"logits, activation is sigmoid or softmax\.",
+     r"输出“{0}”由{1}给出，其后没有sigmoid或softmax，接口约定也未施加：若为logit，activation应为sigmoid或softmax。"),
     (r"pointwise (.+)", r"逐点，{*0}"),
     (r"(\d+) equal-width bins", r"{0}个等宽分箱"),
     (r"(\d+) equal-mass bins|(\d+) bins of equally many cases", r"{0}个等频分箱"),
