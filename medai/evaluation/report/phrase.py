@@ -142,7 +142,8 @@ EXACT = {
 }
 PATTERNS = (
     (r"label '(.+)': the interval of the AUROC lies below 0\.5, so the scores rank the cases upside down; "
-     r"check the order of the classes, and which of them the truth calls 1", r"标签“{0}”：AUROC的区间低于0.5，评分的排序是颠倒的；请核对类别的次序，以及参考标准中何者记为1"),
+     r"check the order of the classes, and which of them the truth calls 1",
+     r"标签“{0}”：AUROC的区间低于0.5，评分的排序是颠倒的；请核对类别的次序，以及参考标准中何者记为1"),
     (r"no subgroups by '(.+?)': (.+)", r"没有按“{0}”的亚组：{*1}"),
     (r"The output '(.+)' comes out of a (.+), with no sigmoid or softmax behind it, and the contract applies none: if these are "
      r"logits, activation is sigmoid or softmax\.",
