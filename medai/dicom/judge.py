@@ -11,28 +11,35 @@ from medai.dicom.select import choose_one
 from medai.dicom.series_rules import SeriesRules
 from medai.dicom.stack_schema import FIGURES, ORIGIN
 
+SEAT = ("late", "seat_enhanced", "seat_row", "seat_frame", "number")
+"""What orders stacks: those that a split added are late, the rest goes by the first slice, plain files before enhanced ones."""
+
 
 def judged(placed: pl.DataFrame, rules: SeriesRules, tilt: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Group slices that have a place into stacks, and judge each.
 
     Returns:
-        The slices by stack (`number`) in the order along the normal, with its `stack`, `code`, `message` and `route` (volume, image or
-        refused); and a row a stack, in the order of `number`.
+        The slices by stack (`number`) in the order along the normal, with its `code`, `message` and `route` (volume, image or
+        refused); and a row a stack, in the order of `number`, which is that of SEAT. `chosen` has the last word on it.
     """
     placed = placed.with_columns(series=pl.col("series").rank("dense").cast(pl.Int64) - 1)
     position, orientation, spacing = place_arrays(placed)
     stack, parts = split_series(placed, orientation, spacing)
+    seats = np.unique(stack, return_index=True)[1]
+    parents = np.arange(len(seats))
     order = order_slices(position, orientation, stack)
     figures = measure(position[order], orientation[order], stack[order])
     split = _split_odd(placed, position, orientation, order, stack, figures, parts)
     if split is not None:
-        stack, parts = split
+        stack, parts, parents = split
         order = order_slices(position, orientation, stack)
         figures = measure(position[order], orientation[order], stack[order])
     ordered = placed[order].with_columns(number=pl.Series(stack[order]))
     stacks = _stack_table(ordered, figures, parts, rules, tilt)
-    ordered = ordered.drop("stack", "code", "message", "route").join(
-        stacks.select("number", "stack", "code", "message", "route"), on="number", how="left", maintain_order="left"
+    seat = placed[seats[parents]].select(pl.col(name).alias(f"seat_{name}") for name in ("enhanced", "row", "frame"))
+    stacks = stacks.hstack(seat).with_columns(late=pl.col("number") >= len(seats))
+    ordered = ordered.drop("code", "message", "route").join(
+        stacks.select("number", "code", "message", "route"), on="number", how="left", maintain_order="left"
     )
     return ordered, stacks
 
@@ -45,8 +52,8 @@ def _split_odd(
     stack: Int[np.ndarray, " N"],
     figures: Figures,
     parts: pl.Series,
-) -> tuple[Int[np.ndarray, " N"], pl.Series] | None:
-    """New stack numbers and names where a stack's positions repeat or interleave, and something tells its passes apart."""
+) -> tuple[Int[np.ndarray, " N"], pl.Series, Int[np.ndarray, " K"]] | None:
+    """New stack numbers and names, and the stack that each was split from, where a stack's positions repeat or interleave, and something tells its passes apart."""
     codes = figures.codes()
     odd = np.flatnonzero(np.isin(codes, ("duplicate-positions", "uneven-spacing", "missing-slices")))
     if not len(odd):
@@ -61,6 +68,7 @@ def _split_odd(
     in_time = np.stack([values["time"], values["acquisition"], values["trigger"], time, instance])
     ends = np.cumsum(figures.slices)
     numbers, names, count = stack.copy(), parts.to_list(), len(parts)
+    parents = list(range(count))
     for one in odd:
         rows = order[ends[one] - figures.slices[one] : ends[one]]
         normal = np.cross(orientation[rows[0], :3], orientation[rows[0], 3:])
@@ -74,8 +82,9 @@ def _split_odd(
         numbers[rows] = np.where(passes == 0, one, count + passes - 1)
         names[one] = titles[0]
         names += titles[1:]
+        parents += [int(one)] * (len(titles) - 1)
         count += len(titles) - 1
-    return numbers, pl.Series(names, dtype=pl.String)
+    return numbers, pl.Series(names, dtype=pl.String), np.array(parents)
 
 
 def _stack_table(ordered: pl.DataFrame, figures: Figures, parts: pl.Series, rules: SeriesRules, tilt: str) -> pl.DataFrame:
@@ -94,11 +103,15 @@ def _stack_table(ordered: pl.DataFrame, figures: Figures, parts: pl.Series, rule
     table = _lone(table, rules)
     name = pl.coalesce("series_uid", "item")
     full = pl.when(pl.col("part").is_null()).then(name).otherwise(pl.format("{}/{}", name, "part"))
-    table = table.with_columns(case=full, kind=pl.when(pl.col("route") == "image").then(pl.lit("image")).otherwise(pl.lit("volume")))
-    table = table.with_columns(stack=unique_names(table["case"]))
-    kept = table.filter(pl.col("route") == "volume")
+    return table.with_columns(case=full, kind=pl.when(pl.col("route") == "image").then(pl.lit("image")).otherwise(pl.lit("volume")))
+
+
+def chosen(stacks: pl.DataFrame, rules: SeriesRules) -> pl.DataFrame:
+    """All stacks of `judged` in the order of their `number`, named, and without those that `rules.slices` and `rules.choose` leave out."""
+    stacks = stacks.with_columns(stack=unique_names(stacks["case"]))
+    kept = stacks.filter(pl.col("route") == "volume")
     left_out = kept.select("number", chosen=choose_one(kept, rules))
-    table = table.join(left_out, on="number", how="left", maintain_order="left")
+    table = stacks.join(left_out, on="number", how="left", maintain_order="left")
     out = pl.col("chosen").is_not_null()
     return table.with_columns(
         code=pl.when(out).then(pl.lit("not-selected")).otherwise("code"), message=pl.coalesce("chosen", "message"),

@@ -60,10 +60,11 @@ def _may_be_volume(rules: SeriesRules, enhanced: bool = False) -> pl.Expr:
 
 
 def routed(instances: pl.DataFrame, rules: SeriesRules, frames: pl.DataFrame) -> pl.DataFrame:
-    """A row a frame, with its `route`: refused, image, mosaic or slice."""
-    table = instances.with_row_index("row").with_columns(
+    """A row a frame, with its `route`: refused, image, mosaic or slice. The instances have their number in `row`."""
+    table = instances.with_columns(
         series=pl.struct("patient_id", "study_uid", pl.coalesce("series_uid", "item")),
         stack=pl.lit(None, pl.String), unselected=unselected(instances, rules), frame=pl.lit(0, pl.Int32), stack_id=pl.lit(None, pl.String),
+        enhanced=pl.lit(False),
     )  # fmt: skip
     known = pl.col("item").is_in(frames["item"].unique().implode()) & _may_be_volume(rules, enhanced=True)
     several = pl.col("frames").fill_null(1) > 1
@@ -110,7 +111,7 @@ def expanded(table: pl.DataFrame, frames: pl.DataFrame) -> pl.DataFrame:
     joined = joined.with_columns(
         pl.col(f"{name}_of_frame").alias(name) if name in place else pl.coalesce(f"{name}_of_frame", name).alias(name)
         for name in FRAME_SCHEMA.names()[1:]
-    ).with_columns(instance_number=pl.col("frame").cast(pl.Int64))
+    ).with_columns(instance_number=pl.col("frame").cast(pl.Int64), enhanced=pl.lit(True))
     return pl.concat([table.filter(~enhanced), joined.select(table.columns)])
 
 
