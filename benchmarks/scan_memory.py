@@ -28,7 +28,6 @@ ORIENTATION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 ROOT = "1.2.826.0.1.3680043.8.498"
 
 
-
 def listing(files: int) -> Any:
     """Names, sizes and times, in the order of `list_items`."""
     import numpy as np

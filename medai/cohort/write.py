@@ -1,7 +1,8 @@
 """Write a cohort's tables and its record."""
 
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,35 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
     """Write a Parquet file atomically; the same rows give the same bytes."""
     with atomic_file(path) as temporary:
         frame.rechunk().write_parquet(temporary, compression="zstd", compression_level=3, row_group_size=ROW_GROUP)
+
+
+def write_pieces(path: Path, pieces: Iterable[pl.DataFrame], scratch: Path, column: str) -> tuple[int, int]:
+    """Write a Parquet file of many rows that are not in memory together; the bytes are those of `write_table`.
+
+    Args:
+        path: Where to.
+        pieces: The rows, in order; at least one piece.
+        scratch: A folder for the pieces, gone afterwards.
+        column: Whose values are counted.
+
+    Returns:
+        The number of rows, and of those where `column` is not null.
+    """
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    rows, known = 0, 0
+    parts: list[Path] = []
+    for piece in pieces:
+        parts.append(scratch / f"{len(parts):06d}.parquet")
+        piece.write_parquet(parts[-1], compression="zstd", compression_level=1)
+        rows, known = rows + piece.height, known + int(piece[column].is_not_null().sum())
+    if len(parts) == 1:
+        write_table(path, pl.read_parquet(parts[0]))
+    else:
+        with atomic_file(path) as temporary:
+            pl.scan_parquet(parts, glob=False).sink_parquet(temporary, compression="zstd", compression_level=3, row_group_size=ROW_GROUP)
+    shutil.rmtree(scratch)
+    return rows, known
 
 
 def part_files(folder: Path) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Split, judge and write: from the collected parts to the cohort's tables and its record."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,12 @@ from medai.cohort.schema import (
     shard_name,
 )
 from medai.cohort.split import KEPT_MOVED, SplitSettings, split_cases
-from medai.cohort.write import write_record, write_table
+from medai.cohort.write import write_pieces, write_record, write_table
 from medai.core.error import MedaiError
 from medai.core.label import Label
 from medai.ingest.collect import Collected
 from medai.ingest.unit import FILE_HASH, WORK
-from medai.source.base import Scan, Source
+from medai.source.base import Files, Scan, Source
 from medai.store.volume import volume_name
 
 
@@ -73,8 +73,8 @@ def finish(
     write_table(folder / QUARANTINE, collected.quarantine)
     files = None
     if scan.instances is not None:
-        files = _instances(scan.instances, cases, collected.quarantine, keys)
-        write_table(folder / INSTANCES, files)
+        pieces = _instances(scan.instances, cases, collected.quarantine, keys)
+        files = _files(write_pieces(folder / INSTANCES, pieces, folder / WORK / "instances", "case_id"))
     if scan.stacks is not None and len(scan.stacks):
         write_table(folder / STACKS, _stacks(scan.stacks, keys))
     counts = count(cases, collected.quarantine, labels.filter(development), scan.labels, files)
@@ -116,13 +116,18 @@ def _unit(cases: pl.DataFrame) -> str:
     return "volume" if volumes.all() else "image or volume" if volumes.any() else "image"
 
 
-def _instances(found: pl.DataFrame, cases: pl.DataFrame, quarantine: pl.DataFrame, keys: Keys) -> pl.DataFrame:
+def _instances(found: Files, cases: pl.DataFrame, quarantine: pl.DataFrame, keys: Keys) -> Iterator[pl.DataFrame]:
     """A row a file: the case that it is part of, or why it is part of none."""
+    named = cases.select("case_id", case="source_key")
+    codes = quarantine.select("source_key", "code").unique("source_key", keep="first", maintain_order=True)
+    return (_keyed(piece, named, codes, keys) for piece in found.pieces())
+
+
+def _keyed(found: pl.DataFrame, cases: pl.DataFrame, codes: pl.DataFrame, keys: Keys) -> pl.DataFrame:
     names = {"case": ("item", "case_item"), "source_key": ("item", "item"), "instance_id": ("instance", "sop_instance_uid")}
     names |= {"study_id": ("study", "study_uid"), "series_id": ("series", "series_uid")}
     rows = found.with_columns(keys.names(kind, found[column]).alias(name) for name, (kind, column) in names.items())
-    rows = rows.join(cases.select("case_id", case="source_key"), on="case", how="left", maintain_order="left")
-    codes = quarantine.select("source_key", "code").unique("source_key", keep="first", maintain_order=True)
+    rows = rows.join(cases, on="case", how="left", maintain_order="left")
     own = rows.join(codes, on="source_key", how="left", maintain_order="left")["code"]
     whole = rows.join(codes, left_on="case", right_on="source_key", how="left", maintain_order="left")["code"]
     rows = rows.with_columns(code=pl.when(pl.col("case_id").is_null()).then(pl.coalesce(own, whole)))
@@ -160,7 +165,7 @@ def _label_table(case_ids: pl.Series, values: pl.DataFrame, found: pl.DataFrame,
 
 
 def count(
-    cases: pl.DataFrame, quarantine: pl.DataFrame, development: pl.DataFrame, labels: Sequence[Label], files: pl.DataFrame | None
+    cases: pl.DataFrame, quarantine: pl.DataFrame, development: pl.DataFrame, labels: Sequence[Label], files: dict[str, int] | None
 ) -> dict[str, Any]:
     """The counts of the record. Classes are counted in development only: the test labels stay closed."""
     reasons = quarantine["code"].value_counts(sort=False).sort("code")
@@ -176,15 +181,15 @@ def count(
         "patients": cases["patient_id"].drop_nulls().n_unique(),
         "patients_unknown": cases["patient_id"].null_count(),
         "sites": cases["site"].drop_nulls().n_unique(),
-        "files": _files(files) if files is not None else None,
+        "files": files,
         "quarantine": dict(reasons.iter_rows()),
         "development_labels": {label.name: _classes(development, label) for label in labels},
     }
 
 
-def _files(files: pl.DataFrame) -> dict[str, int]:
-    used = int(files["case_id"].is_not_null().sum())
-    return {"found": len(files), "in_cases": used, "in_no_case": len(files) - used}
+def _files(found: tuple[int, int]) -> dict[str, int]:
+    count, used = found
+    return {"found": count, "in_cases": used, "in_no_case": count - used}
 
 
 def _classes(development: pl.DataFrame, label: Label) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -81,6 +82,15 @@ class RefusedItem:
     message: str
 
 
+class Files(Protocol):
+    """A row a file that was found, made when it is asked for, since there may be very many."""
+
+    def pieces(self) -> Iterator[pl.DataFrame]:
+        """Some rows at a time, at least one piece: `item`, `case_item` (the item that the file is part of; null: none), and the
+        columns of `instances.parquet` in the clear."""
+        ...
+
+
 @dataclass(frozen=True)
 class Scan:
     """Everything that is known before a pixel is read.
@@ -94,8 +104,7 @@ class Scan:
         refused: What needs no reading to be refused, and rows of the label table without a file: `item`, `code`, `message`.
         label_source: Where labels come from: ``"table"``, ``"folder"``, ``"npz"`` or ``"none"``.
         digest: Hash of everything that the cohort depends on.
-        instances: A row a file that was found, where an item can be several files: `item`, `case_item` (the item that it is
-            part of; null: none), and the columns of `instances.parquet` in the clear. None: each item is a file.
+        instances: Where an item can be several files: each file that was found. None: each item is a file.
         stacks: The measured geometry of each stack of slices, see `medai.cohort.schema.STACK_SCHEMA`, in the clear; or None.
     """
 
@@ -105,7 +114,7 @@ class Scan:
     refused: pl.DataFrame
     label_source: str
     digest: str
-    instances: pl.DataFrame | None = None
+    instances: "Files | None" = None
     stacks: pl.DataFrame | None = None
 
 
@@ -166,11 +175,13 @@ def existing(path: str | None, key: str = "dataset.path") -> Path:
     return Path(path)
 
 
-def digest(source: Any, items: pl.DataFrame, extra: Mapping[str, Any]) -> str:
-    """Hash of a definition's settings, of the names, sizes and times of what it lists, and of `extra`."""
+def digest(source: Any, items: pl.DataFrame | Iterable[pl.DataFrame], extra: Mapping[str, Any]) -> str:
+    """Hash of a definition's settings, of the names, sizes and times of what it lists (whole, or in pieces), and of `extra`."""
     settings = {entry.name: getattr(source, entry.name) for entry in fields(source) if entry.name not in NOT_CONTENT}
-    listing = items.select("item", "size", "mtime_ns").write_csv()
-    return hash_text(canonical_json([type(source).__name__, _plain(settings), hash_text(listing), dict(extra)]))
+    listing = sha256()
+    for number, piece in enumerate([items] if isinstance(items, pl.DataFrame) else items):
+        listing.update(piece.select("item", "size", "mtime_ns").write_csv(include_header=number == 0).encode())
+    return hash_text(canonical_json([type(source).__name__, _plain(settings), listing.hexdigest(), dict(extra)]))
 
 
 def _plain(value: Any) -> Any:

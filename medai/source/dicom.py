@@ -1,7 +1,9 @@
 """DICOM files and a label table."""
 
+import json
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -9,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from medai.cohort.split import SplitSettings
@@ -20,7 +23,7 @@ from medai.dicom.deidentify.burned_in import BurnedIn, Crop, judge_burned_in
 from medai.dicom.parse import quiet
 from medai.dicom.read import DicomImage, read_frames
 from medai.dicom.series_rules import SeriesRules
-from medai.dicom.stack import frame_items, group_instances, read_frame_table
+from medai.dicom.stack import Stacks, frame_items, judge_studies, put_together, read_frame_table
 from medai.dicom.volume import read_volume
 from medai.source.archive import item_folder, list_items, open_item
 from medai.source.base import (
@@ -37,15 +40,29 @@ from medai.source.base import (
 )
 from medai.source.cells import split_sheet
 from medai.source.images import check_pattern, match_group
-from medai.source.instances import scan_instances
+from medai.source.instances import NOWHERE, Instances, open_instances
+from medai.source.packed import Packed
 from medai.source.readers import ReaderSettings
-from medai.source.table import OLDEST_YEARS, SEXES, annotate, check_zeros, find_table, match_files, need_column, read_table, role_columns
+from medai.source.table import (
+    OLDEST_YEARS,
+    SEXES,
+    annotate,
+    check_zeros,
+    file_keys,
+    find_table,
+    match_files,
+    may_mean,
+    need_column,
+    read_table,
+    role_columns,
+)
 from medai.source.target import parse_targets
 
 KEYS = {
     "patient": "patient_id", "study": "study_uid", "accession": "accession_number", "series": "series_uid", "instance": "sop_instance_uid",
 }  # fmt: skip
 IMAGE = ("modality", "sop_class_uid", "burned_in", "image_type", "manufacturer", "model", "rows", "columns")
+CASES_AT_ONCE = 2**11
 SHOWN = ({"allow": True}, {"allow": True, "burned_in": "YES"})  # of public data, unless the definition says otherwise
 
 
@@ -106,24 +123,25 @@ class DicomSource:
         sheet = find_table(self.labels, item_folder(self.path))
         if self.targets and not sheet:
             raise MedaiError("dataset.targets names labels, but there is no table of them; give dataset.labels=…")
-        listing = list_items(self.path, leave_out=sheet)
-        instances = scan_instances(listing, item_folder(self.path), context.cache, context.keys, context.workers, context.run)
-        frames = read_frame_table(frame_items(instances, rules), partial(_open, item_folder(self.path)))
-        stacks = group_instances(instances, rules, self.tilt, frames)
-        cases = stacks.cases.with_columns(item="stack", files=pl.col("items").list.n_unique().cast(pl.Int32))
-        cases, shown = _without_burned_in(cases, instances, policy)
-        refused = [stacks.refused.select(list(REFUSED_SCHEMA)), shown]
-        annotations, labels = _no_annotations(), tuple[Label, ...]()
-        if sheet:
-            annotations, labels, missing = self._annotations(sheet, cases, instances)
+        listed = Packed.of(list_items(self.path, leave_out=sheet))
+        found = digest(self, listed.frames(), {"table": hash_file(sheet) if sheet else None, "sheet": split_sheet(self.labels or "")[1]})
+        instances = open_instances(listed, item_folder(self.path), context.cache, context.keys, context.workers, context.run)
+        rows, labels = self._rows(sheet) if sheet else (None, tuple[Label, ...]())
+        stacks = self._judged(instances, rules, rows)
+        cases = stacks.cases.with_columns(item="stack")
+        cases, shown = _without_burned_in(cases, policy)
+        refused = [stacks.refused.select(item=listed.take(stacks.refused["row"].to_numpy())["item"], code="code", message="message"), shown]
+        annotations = _no_annotations()
+        if rows is not None:
+            annotations, missing = self._annotations(rows, cases, listed, sheet)
             refused.append(missing)
             if labels:
                 refused.append(_unlisted(cases, annotations, self.key))
         refusals = pl.concat(refused)
-        items = cases.join(refusals, on="item", how="anti", maintain_order="left")
-        items = items.with_columns(mtime_ns=pl.lit(0, pl.Int64)).select(*ITEM_SCHEMA, "kind", "items", "frames", "case", "files", "hide")
-        found = digest(self, listing, {"table": hash_file(sheet) if sheet else None, "sheet": split_sheet(self.labels or "")[1]})
-        told = _instances(instances, cases)
+        told = FileTable(instances, cases)
+        items = cases.join(refusals, on="item", how="anti", maintain_order="left").with_columns(mtime_ns=pl.lit(0, pl.Int64))
+        items = _with_slices(items, listed).with_columns(pl.col("files").list.n_unique().cast(pl.Int32))
+        items = items.select(*ITEM_SCHEMA, "kind", "slices", "case", "files", "hide")
         return Scan(items, labels, annotations, refusals, "table" if labels else "none", found, told, stacks.series)
 
     def prepare(self, scratch: Path) -> "DicomSource":
@@ -131,7 +149,7 @@ class DicomSource:
 
     def read(self, rows: pl.DataFrame) -> Iterator[CaseRecord | RefusedItem]:
         folder = item_folder(self.path)
-        for row in rows.select("item", "kind", "items", "frames", "case", "hide").iter_rows(named=True):
+        for row in rows.select("item", "kind", "slices", "case", "hide").iter_rows(named=True):
             try:
                 yield self._read(row, folder)
             except Refusal as refusal:
@@ -139,13 +157,14 @@ class DicomSource:
 
     def _read(self, row: Mapping[str, Any], folder: Path) -> CaseRecord:
         opener, affine = partial(_open, folder), None
+        items, frames = _unpacked(row["slices"])
         if row["kind"] == "volume":
-            volume = read_volume(row["items"], row["frames"], opener, self.tilt, read_frames)
+            volume = read_volume(items, frames, opener, self.tilt, read_frames)
             pixels, attributes, affine = volume.pixels, volume.attributes | {"PixelSpacing": None}, volume.affine
         else:
-            frames, header = read_frames(opener(row["items"][0]), row["frames"])
+            (pixels, *_), header = read_frames(opener(items[0]), frames)
             with quiet():
-                pixels, attributes = frames[0], read_attributes(header)
+                attributes = read_attributes(header)
         if row["hide"] is not None:
             pixels = Crop(tuple(tuple(region) for region in row["hide"])).apply(pixels)
         record = case_record(row["item"], DicomImage(pixels, attributes), self.site_pattern, self.site_attribute)
@@ -154,24 +173,38 @@ class DicomSource:
         acquisition = dict(record.acquisition) | {"spacing_mm": [float(value) for value in volume.spacing_mm]}
         return replace(record, case=row["case"], acquisition=acquisition, affine=affine)
 
-    def _annotations(
-        self, path: Path, cases: pl.DataFrame, instances: pl.DataFrame
-    ) -> tuple[pl.DataFrame, tuple[Label, ...], pl.DataFrame]:
-        """What the label table says of each item, and the rows that say something of none."""
+    def _judged(self, instances: Instances, rules: SeriesRules, rows: pl.DataFrame | None) -> Stacks:
+        """All cases, made some studies at a time. A case has `first`, what its first file says, and the `names` that the table may know."""
+        opener, name = partial(_open, item_folder(self.path)), KEYS.get(self.key)
+        parts = []
+        for some in instances.studies():
+            frames = read_frame_table(frame_items(some, rules), opener)
+            judged = judge_studies(some, rules, self.tilt, frames)
+            first = pl.struct(*IMAGE, "study_date").alias("first")
+            names = some.select("row", first, name=pl.col(name).str.strip_chars() if name else pl.lit(None, pl.String))
+            if rows is not None:
+                names = names.with_columns(pl.when(may_mean(names["name"], rows["key"])).then("name"))
+            parts.append(replace(judged, stacks=_with_names(judged.stacks, names), cases=_with_names(judged.cases, names)))
+        return put_together(parts, rules, len(instances))
+
+    def _rows(self, path: Path) -> tuple[pl.DataFrame, tuple[Label, ...]]:
+        """The label table, a row a key, and the labels."""
         frame = read_table(path, split_sheet(self.labels or "")[1])
         roles = role_columns(frame, self.columns, path)
         column = roles.get(self.key, self.key)
         need_column(frame, column, f"dataset.columns.{self.key}", path)
         rows, labels = annotate(frame, roles, parse_targets(self.targets), column, path, ReaderSettings.from_dict(self.readers))
-        rows = rows.with_columns(patient=pl.lit(None, dtype=pl.String))  # (0010,0020) says who it is
-        files = cases.select("item", file="items").explode("file").unique(maintain_order=True)
+        return rows.with_columns(patient=pl.lit(None, dtype=pl.String)), labels  # (0010,0020) says who it is
+
+    def _annotations(self, rows: pl.DataFrame, cases: pl.DataFrame, listed: Packed, path: Path | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """What the label table says of each item, and the rows that say something of none."""
         if self.key == "file":
-            rows, absent = match_files(rows, instances["item"])
+            files = _named_files(listed, rows["key"])
+            rows, absent = match_files(rows, files["item"])
             missing = refused_frame(absent, "missing-file", "the label table names this file, and it is not there")
-            named = files
+            named = _cases_of(cases, files.join(rows, left_on="item", right_on="key", how="semi", maintain_order="left"), listed.height)
         else:
-            named = files.join(instances.select(file="item", name=pl.col(KEYS[self.key]).str.strip_chars()), on="file", how="left")
-            named = named.select("item", file="name").drop_nulls().unique(maintain_order=True)
+            named = cases.select("item", file="names").explode("file").drop_nulls()
             absent = rows.join(named, left_on="key", right_on="file", how="anti", maintain_order="left")["key"]
             missing = refused_frame(absent, "missing-file", f"no readable file has this {self.key}")
             rest = named.join(rows, left_on="file", right_on="key", how="anti")["file"]
@@ -184,16 +217,14 @@ class DicomSource:
         if len(twice):
             got = f"{path} says different things of the files of one volume ({twice['key'][0]})"
             raise MedaiError(f"{got}; give one row for it, or join by series, study or patient")
-        return self._with_period(joined, cases, instances), labels, missing
+        return self._with_period(joined, cases), missing
 
-    def _with_period(self, annotations: pl.DataFrame, cases: pl.DataFrame, instances: pl.DataFrame) -> pl.DataFrame:
+    def _with_period(self, annotations: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
         """Whether the study's true date lies in the period that is held out."""
         period = SplitSettings.from_dict(self.split).period
         if period is None:
             return annotations
-        first = cases.select(key="item", file=pl.col("items").list.first())
-        dated = first.join(instances.select("study_date", file="item"), on="file", how="left", maintain_order="left")
-        inside = dated.select("key", period=period.covers(dated["study_date"]))
+        inside = cases.select(key="item", period=period.covers(cases["first"].struct.field("study_date")))
         return annotations.join(inside, on="key", how="left", maintain_order="left")
 
 
@@ -211,11 +242,63 @@ def _unlisted(cases: pl.DataFrame, annotations: pl.DataFrame, key: str) -> pl.Da
     return refused_frame(absent, "no-label-row", f"the label table has no row for this {key}")
 
 
-def _without_burned_in(cases: pl.DataFrame, instances: pl.DataFrame, policy: BurnedIn) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _with_names(table: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    """A table with `files` and, of the first one, `first`; the distinct `names` of all, in their order."""
+    first = table.select(row=pl.col("files").list.first()).join(names.select("row", "first"), on="row", how="left", maintain_order="left")
+    each = table.select(pl.int_range(pl.len()).alias("case"), row="files").explode("row")
+    each = each.join(names.select("row", "name").drop_nulls(), on="row", how="inner", maintain_order="left").select("case", "name")
+    of_case = each.unique(maintain_order=True).group_by("case", maintain_order=True).agg(names="name")
+    named = table.select(pl.int_range(pl.len()).alias("case")).join(of_case, on="case", how="left", maintain_order="left")
+    return table.with_columns(first["first"], named["names"])
+
+
+def _named_files(listed: Packed, keys: pl.Series) -> pl.DataFrame:
+    """Files that a table of file names may mean: `row` and `item`."""
+    found, start = [], 0
+    for frame in listed.frames():
+        item = frame["item"]
+        name, stem = item.str.extract(r"([^/]*)$"), item.str.extract(r"([^/]*?)(?:\.[^./]*)?$")
+        chosen = may_mean(item, file_keys(keys)) | may_mean(name, file_keys(keys)) | may_mean(stem, file_keys(keys))
+        rows = frame.select(pl.int_range(start, start + pl.len(), dtype=pl.UInt32).alias("row"), "item")
+        found.append(rows.filter(chosen))
+        start += frame.height
+    return pl.concat(found)
+
+
+def _cases_of(cases: pl.DataFrame, files: pl.DataFrame, count: int) -> pl.DataFrame:
+    """The names of the `files` that each case has: `item`, `file`; in the order of the cases and of their slices."""
+    wanted = np.zeros(count, bool)
+    wanted[files["row"].to_numpy()] = True
+    found = []
+    for some in cases.select("item", row="files").iter_slices(CASES_AT_ONCE):
+        each = some.explode("row")
+        found.append(each.filter(pl.Series(wanted[each["row"].to_numpy()])))
+    each = pl.concat([pl.DataFrame(schema={"item": pl.String, "row": pl.UInt32}), *found])
+    named = each.join(files.select("row", file="item"), on="row", how="left", maintain_order="left").select("item", "file")
+    return named.unique(maintain_order=True)
+
+
+def _with_slices(cases: pl.DataFrame, listed: Packed) -> pl.DataFrame:
+    """Cases with their `slices`: files and frames, packed; see `_unpacked`."""
+    packed: list[bytes] = []
+    for some in cases.select("files", "frames").iter_slices(CASES_AT_ONCE):
+        names = listed.take(some["files"].list.explode().to_numpy())["item"]
+        start = 0
+        for frames in some["frames"]:
+            items = names[start : start + len(frames)].to_list()
+            packed.append(zlib.compress(json.dumps([items, frames.to_list()], ensure_ascii=False).encode(), 1))
+            start += len(frames)
+    return cases.with_columns(pl.Series("slices", packed, dtype=pl.Binary))
+
+
+def _unpacked(slices: bytes) -> tuple[list[str], list[int]]:
+    items, frames = json.loads(zlib.decompress(slices))
+    return items, frames
+
+
+def _without_burned_in(cases: pl.DataFrame, policy: BurnedIn) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Cases with the regions to blacken (`hide`), and those that may show text without a rule for them."""
-    first = cases.select("item", file=pl.col("items").list.first()).join(
-        instances.select(*IMAGE, file="item"), on="file", how="left", maintain_order="left"
-    )  # fmt: skip
+    first = cases.select("item", "first").unnest("first").select("item", *IMAGE)
     kinds = first.select(IMAGE).unique(maintain_order=True)
     judged: list[tuple[Any, ...]] = []
     for kind in kinds.iter_rows(named=True):
@@ -231,13 +314,24 @@ def _without_burned_in(cases: pl.DataFrame, instances: pl.DataFrame, policy: Bur
     return cases.with_columns(verdict["hide"]), refused
 
 
-def _instances(instances: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
-    """A row a file, with the item that it is part of."""
-    part = cases.select(case_item="item", item="items").explode("item").unique("item", keep="first", maintain_order=True)
-    return instances.join(part, on="item", how="left", maintain_order="left").select(
-        "item", "case_item", "study_uid", "series_uid", "sop_instance_uid", "sop_class_uid", "transfer_syntax", "modality", "photometric",
-        "burned_in", "rows", "columns", "frames",
-    )  # fmt: skip
+class FileTable:
+    """`Scan.instances`: a row a file, with the item that it is part of. The rows are made when they are asked for."""
+
+    def __init__(self, instances: Instances, cases: pl.DataFrame) -> None:
+        self._instances, self._names = instances, cases["item"]
+        self._case = np.full(len(instances), NOWHERE, np.uint32)
+        files = cases["files"]
+        numbers = np.repeat(np.arange(len(cases), dtype=np.uint32), files.list.len().to_numpy())
+        self._case[files.list.explode().to_numpy()[::-1]] = numbers[::-1]  # of several cases of a file the first
+
+    def pieces(self) -> Iterator[pl.DataFrame]:
+        for rows, some in self._instances.pieces():
+            numbers = pl.Series(self._case[rows])
+            case = self._names.gather(numbers.set(numbers == NOWHERE, 0)) if len(self._names) else pl.Series([None], dtype=pl.String)
+            yield some.with_columns(case_item=pl.when(numbers != NOWHERE).then(case)).select(
+                "item", "case_item", "study_uid", "series_uid", "sop_instance_uid", "sop_class_uid", "transfer_syntax", "modality",
+                "photometric", "burned_in", "rows", "columns", "frames",
+            )  # fmt: skip
 
 
 def case_record(item: str, image: DicomImage, site_pattern: str | None, site_attribute: str) -> CaseRecord:

@@ -116,9 +116,7 @@ class Instances:
         """Rows that are not there yet."""
         return np.flatnonzero(self._part == NOWHERE).astype(np.uint32)
 
-    def add(
-        self, part: Path | pl.DataFrame, rows: Integer[np.ndarray, " N"], at: Integer[np.ndarray, " N"], study: pl.DataFrame
-    ) -> None:
+    def add(self, part: Path | pl.DataFrame, rows: Integer[np.ndarray, " N"], at: Integer[np.ndarray, " N"], study: pl.DataFrame) -> None:
         """Say where rows lie; of rows that are there already the first holds.
 
         Args:
@@ -146,13 +144,13 @@ class Instances:
     def studies(self) -> Iterator[pl.DataFrame]:
         """All instances, whole studies at a time, with their `row`, in the order of the rows."""
         portion = self._portions()
-        for number in range(int(portion.max(initial=-1)) + 1):
+        for number in range(int(portion.max(initial=0)) + 1):
             rows = np.flatnonzero(portion == number)
             yield self.take(rows).with_columns(row=pl.Series(rows.astype(np.uint32)))
 
     def pieces(self, size: int = 2**16) -> Iterator[tuple[Integer[np.ndarray, " N"], pl.DataFrame]]:
         """All rows in their order, some at a time, with their numbers."""
-        for start in range(0, len(self), size):
+        for start in range(0, max(len(self), 1), size):
             rows = np.arange(start, min(start + size, len(self)))
             yield rows, self.take(rows)
 

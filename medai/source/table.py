@@ -197,7 +197,7 @@ def match_files(annotations: pl.DataFrame, items: pl.Series) -> tuple[pl.DataFra
     Raises:
         MedaiError: a name fits several items, or none because its leading zeros are gone.
     """
-    rows = annotations.with_columns(pl.col("key").str.replace_all("\\", "/", literal=True).str.replace(r"^\./", ""))
+    rows = annotations.with_columns(file_keys(annotations["key"]))
     names = items.alias("item").to_frame().with_columns(
         path=pl.col("item"), name=pl.col("item").str.extract(r"([^/]*)$"), stem=pl.col("item").str.extract(r"([^/]*?)(?:\.[^./]*)?$")
     )  # fmt: skip
@@ -219,6 +219,19 @@ def match_files(annotations: pl.DataFrame, items: pl.Series) -> tuple[pl.DataFra
     rest = names.join(found, on="item", how="anti", maintain_order="left")
     check_zeros(rows["key"], rest["stem"], "file")
     return found.drop("key").rename({"item": "key"}).select(annotations.columns), rows["key"]
+
+
+def file_keys(keys: pl.Series) -> pl.Series:
+    """The keys of a table that names files as relative paths."""
+    return keys.str.replace_all("\\", "/", literal=True).str.replace(r"^\./", "")
+
+
+def may_mean(names: pl.Series, keys: pl.Series) -> pl.Series:
+    """Which names are a key, or would be one but for leading zeros: neither a join nor `check_zeros` sees any other."""
+    bare = keys.drop_nulls().str.strip_chars_start("0").unique()
+    return (
+        names.is_in(keys.implode()) | (names.str.contains(r"^\d+$") & names.str.strip_chars_start("0").is_in(bare.implode()))
+    ).fill_null(False)
 
 
 def check_zeros(keys: pl.Series, names: pl.Series, what: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from medai.core.error import MedaiError
@@ -132,7 +133,8 @@ def test_slices_become_a_volume_with_its_affine_and_one_label(tmp_path: Path) ->
         and record.acquisition["spacing_mm"] == [2.5, 0.5, 0.25]
     )
     assert scan.annotations.select("key", "label.sick").rows() == [(record.item, 1)]
-    assert scan.instances is not None and scan.instances["case_item"].to_list() == [record.item] * 6
+    assert scan.instances is not None
+    assert pl.concat(scan.instances.pieces())["case_item"].to_list() == [record.item] * 6
 
 
 def test_contradicting_labels_of_one_volume_are_told(tmp_path: Path) -> None:
