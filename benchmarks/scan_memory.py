@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/scan_memory.py
 
 Synthetic listings and header rows (CT studies of 300 slices, of which one in 20 has a localiser, a copied file and a file that is no
-DICOM) stand in for `list_items` and `scan_item`; all between and behind is what `medai ingest source=dicom` does in the scan: the encrypted cache,
-grouping, the verdicts, the join of a label table by patient, the hash of the listing. Each size runs in a process of its own,
-once with an empty cache and once with the cache that this left. Recorded are VmHWM of the process and of each step (the mark is
-reset between them). Target: less than 100 bytes a file. Results go to benchmarks/results/scan_memory.json.
+DICOM) stand in for `list_items` and `scan_item`; all between and behind is what `medai ingest source=dicom` does in the scan: the encrypted
+cache, grouping, the verdicts, the join of a label table by patient, the hash of the listing, and the rows of the cohort's instances.
+Each size runs in a process of its own, once with an empty cache and once with the cache that this left. Recorded are VmHWM of the
+process and of each step (the mark is reset between them); `list` is the synthetic listing. Target: less than 100 bytes a file. Results go to benchmarks/results/scan_memory.json.
 
     --quick     few files, nothing is recorded: does it run?
 """
@@ -42,7 +42,11 @@ def listing(files: int) -> Any:
         for columns in [(("patient", 7), ("study", 7), ("slice", 6))]
     ]
     frame = pl.DataFrame({"patient": study // 2, "study": study, "slice": number % SLICES}).select(
-        item=text[0], size=pl.lit(525_000), mtime_ns=pl.lit(1_600_000_000_000_000_000) + number * 1_234_567, code=None, message=None
+        item=text[0],
+        size=400_000 + number.hash() % 100_000,
+        mtime_ns=1_600_000_000 * 10**9 + number * 10**8 + number.hash(1) % 10**8,
+        code=None,
+        message=None,
     )
     return frame.cast(dict(LISTING_SCHEMA))
 
@@ -127,14 +131,17 @@ def measure(files: int, folder: Path) -> dict[str, Any]:
     start = kilobytes("VmHWM")
     scan = source.scan(ScanContext(folder / "cache", Keys(bytes(range(32)))))
     marks["between"] = max(marks["between"], kilobytes("VmHWM"))
+    new_mark()
+    found = sum(piece["case_item"].is_not_null().sum() for piece in scan.instances.pieces()) if scan.instances else 0
+    marks["instances"] = kilobytes("VmHWM")
     seconds = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     return {
-        "files": files, "cases": len(scan.items), "refused": len(scan.refused), "digest": scan.digest,
+        "files": files, "cases": len(scan.items), "refused": len(scan.refused), "files_in_cases": int(found), "digest": scan.digest,
         "start_kb": start, "peak_kb": max(marks.values()), "held_kb": kilobytes("VmRSS"), "steps_kb": marks, "cpu_seconds": seconds,
     }  # fmt: skip
 
 
-STEPS = ("scan_instances", "frame_items", "group_instances", "_without_burned_in", "digest", "_instances")
+STEPS = ("digest", "open_instances", "frame_items", "judge_studies", "put_together", "_without_burned_in", "_with_slices")
 
 
 def measure_apart(files: int) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from medai.dicom.stack_schema import CASE_SCHEMA, FIGURES, FRAME_SCHEMA, SERIES_
 __all__ = [
     "CASE_SCHEMA",
     "FRAME_SCHEMA",
-    "Judged",
     "SERIES_SCHEMA",
     "STACK_REFUSED_SCHEMA",
+    "Judged",
     "Stacks",
     "frame_items",
     "frame_table",

@@ -87,7 +87,8 @@ class Files(Protocol):
 
     def pieces(self) -> Iterator[pl.DataFrame]:
         """Some rows at a time, at least one piece: `item`, `case_item` (the item that the file is part of; null: none), and the
-        columns of `instances.parquet` in the clear."""
+        columns of `instances.parquet` in the clear.
+        """
         ...
 
 

@@ -139,7 +139,7 @@ class Instances:
             found.append(self._rows(part, chosen))
         back = np.empty(len(rows), np.int64)
         back[order] = np.arange(len(rows))
-        return pl.concat(found)[back]
+        return pl.concat(found).select(pl.all().gather(back))
 
     def studies(self) -> Iterator[pl.DataFrame]:
         """All instances, whole studies at a time, with their `row`, in the order of the rows."""
@@ -158,10 +158,10 @@ class Instances:
         held = self._parts[part]
         if isinstance(held, Path):
             try:
-                return _read_part(held, self._keys)[self._at[rows]]
+                return _read_part(held, self._keys).select(pl.all().gather(self._at[rows]))
             except (FileNotFoundError, ValueError, pl.exceptions.PolarsError):  # gone since, or damaged: it is in the files still
                 return _scan_frame(self._folder, self.listed.take(rows).select(IDENTITY))
-        return pl.concat([INSTANCE_SCHEMA.to_frame(), held[self._at[rows]]], how="diagonal")
+        return pl.concat([INSTANCE_SCHEMA.to_frame(), held.select(pl.all().gather(self._at[rows]))], how="diagonal")
 
     def _portions(self) -> UInt32[np.ndarray, " N"]:
         """Which rows are held together, by number: whole studies, in the order of their first files."""
@@ -229,8 +229,13 @@ def open_instances(listed: Packed, folder: Path, cache: Path | None, keys: Keys,
 def _study_hash(study: pl.DataFrame, rows: Integer[np.ndarray, " N"]) -> UInt64[np.ndarray, " N"]:
     """Equal for files that are judged together; a file that is no instance stays with its neighbours."""
     alone = pl.Series(rows // FILES_A_TASK, dtype=pl.UInt64)
-    key = pl.when(pl.col("code").is_not_null()).then(alone)
-    key = key.when(pl.col("study_uid").is_not_null()).then(pl.col("study_uid").hash(0)).otherwise(pl.col("patient_id").hash(1))
+    key = (
+        pl.when(pl.col("code").is_not_null())
+        .then(alone)
+        .when(pl.col("study_uid").is_not_null())
+        .then(pl.col("study_uid").hash(0))
+        .otherwise(pl.col("patient_id").hash(1))
+    )
     return study.select(key.alias("study")).to_series().to_numpy()
 
 

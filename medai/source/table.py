@@ -229,9 +229,8 @@ def file_keys(keys: pl.Series) -> pl.Series:
 def may_mean(names: pl.Series, keys: pl.Series) -> pl.Series:
     """Which names are a key, or would be one but for leading zeros: neither a join nor `check_zeros` sees any other."""
     bare = keys.drop_nulls().str.strip_chars_start("0").unique()
-    return (
-        names.is_in(keys.implode()) | (names.str.contains(r"^\d+$") & names.str.strip_chars_start("0").is_in(bare.implode()))
-    ).fill_null(False)
+    number = names.str.contains(r"^\d+$") & names.str.strip_chars_start("0").is_in(bare.implode())
+    return (names.is_in(keys.implode()) | number).fill_null(False)
 
 
 def check_zeros(keys: pl.Series, names: pl.Series, what: str) -> None:
