@@ -53,7 +53,7 @@ def _split_odd(
     figures: Figures,
     parts: pl.Series,
 ) -> tuple[Int[np.ndarray, " N"], pl.Series, Int[np.ndarray, " K"]] | None:
-    """New stack numbers and names, and the stack that each comes from, where positions repeat or interleave and something tells passes apart."""
+    """New stack numbers and names, and of which stack each was a part: positions repeat or interleave, and something tells passes apart."""
     codes = figures.codes()
     odd = np.flatnonzero(np.isin(codes, ("duplicate-positions", "uneven-spacing", "missing-slices")))
     if not len(odd):

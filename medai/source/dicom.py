@@ -23,7 +23,7 @@ from medai.dicom.deidentify.burned_in import BurnedIn, Crop, judge_burned_in
 from medai.dicom.parse import quiet
 from medai.dicom.read import DicomImage, read_frames
 from medai.dicom.series_rules import SeriesRules
-from medai.dicom.stack import Stacks, frame_items, judge_studies, put_together, read_frame_table
+from medai.dicom.stack import Judged, Stacks, frame_items, judge_studies, put_together, read_frame_table
 from medai.dicom.volume import read_volume
 from medai.source.archive import item_folder, list_items, open_item
 from medai.source.base import (
@@ -41,7 +41,7 @@ from medai.source.base import (
 from medai.source.cells import split_sheet
 from medai.source.images import check_pattern, match_group
 from medai.source.instances import NOWHERE, Instances, open_instances
-from medai.source.packed import Packed
+from medai.source.packed import Packed, compact
 from medai.source.readers import ReaderSettings
 from medai.source.table import (
     OLDEST_YEARS,
@@ -62,7 +62,11 @@ KEYS = {
     "patient": "patient_id", "study": "study_uid", "accession": "accession_number", "series": "series_uid", "instance": "sop_instance_uid",
 }  # fmt: skip
 IMAGE = ("modality", "sop_class_uid", "burned_in", "image_type", "manufacturer", "model", "rows", "columns")
-CASES_AT_ONCE = 2**11
+TOLD = (
+    "item", "study_uid", "series_uid", "sop_instance_uid", "sop_class_uid", "transfer_syntax", "modality", "photometric", "burned_in",
+    "rows", "columns", "frames",
+)  # fmt: skip
+CASES_AT_ONCE = 2**10
 SHOWN = ({"allow": True}, {"allow": True, "burned_in": "YES"})  # of public data, unless the definition says otherwise
 
 
@@ -137,7 +141,7 @@ class DicomSource:
             refused.append(missing)
             if labels:
                 refused.append(_unlisted(cases, annotations, self.key))
-        refusals = pl.concat(refused)
+        refusals = compact(pl.concat(refused))
         told = FileTable(instances, cases)
         items = cases.join(refusals, on="item", how="anti", maintain_order="left").with_columns(mtime_ns=pl.lit(0, pl.Int64))
         items = _with_slices(items, listed).with_columns(pl.col("files").list.n_unique().cast(pl.Int32))
@@ -184,7 +188,8 @@ class DicomSource:
             names = some.select("row", first, name=pl.col(name).str.strip_chars() if name else pl.lit(None, pl.String))
             if rows is not None:
                 names = names.with_columns(pl.when(may_mean(names["name"], rows["key"])).then("name"))
-            parts.append(replace(judged, stacks=_with_names(judged.stacks, names), cases=_with_names(judged.cases, names)))
+            stacks, cases = _with_names(judged.stacks, names), _with_names(judged.cases, names)
+            parts.append(Judged(compact(stacks), compact(cases), compact(judged.refused)))
         return put_together(parts, rules, len(instances))
 
     def _rows(self, path: Path) -> tuple[pl.DataFrame, tuple[Label, ...]]:
@@ -260,7 +265,7 @@ def _named_files(listed: Packed, keys: pl.Series) -> pl.DataFrame:
         name, stem = item.str.extract(r"([^/]*)$"), item.str.extract(r"([^/]*?)(?:\.[^./]*)?$")
         chosen = may_mean(item, file_keys(keys)) | may_mean(name, file_keys(keys)) | may_mean(stem, file_keys(keys))
         rows = frame.select(pl.int_range(start, start + pl.len(), dtype=pl.UInt32).alias("row"), "item")
-        found.append(rows.filter(chosen))
+        found.append(compact(rows.filter(chosen)))
         start += frame.height
     return pl.concat(found)
 
@@ -325,13 +330,10 @@ class FileTable:
         self._case[files.list.explode().to_numpy()[::-1]] = numbers[::-1]  # of several cases of a file the first
 
     def pieces(self) -> Iterator[pl.DataFrame]:
-        for rows, some in self._instances.pieces():
+        for rows, some in self._instances.pieces(TOLD):
             numbers = pl.Series(self._case[rows])
             case = self._names.gather(numbers.set(numbers == NOWHERE, 0)) if len(self._names) else pl.Series([None], dtype=pl.String)
-            yield some.with_columns(case_item=pl.when(numbers != NOWHERE).then(case)).select(
-                "item", "case_item", "study_uid", "series_uid", "sop_instance_uid", "sop_class_uid", "transfer_syntax", "modality",
-                "photometric", "burned_in", "rows", "columns", "frames",
-            )  # fmt: skip
+            yield some.with_columns(case_item=pl.when(numbers != NOWHERE).then(case))
 
 
 def case_record(item: str, image: DicomImage, site_pattern: str | None, site_attribute: str) -> CaseRecord:

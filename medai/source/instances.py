@@ -24,15 +24,16 @@ from medai.core.progress import progress
 from medai.core.tasks import run_tasks
 from medai.dicom.instance import INSTANCE_SCHEMA, instance_frame
 from medai.source.archive import scan_item
-from medai.source.packed import Packed, runs
+from medai.source.packed import Packed, compact, runs
 
 VERSION = 1
 """Of the parts; one more whenever the scan finds other values."""
 
 FILES_A_TASK = 2048
 WORTH_PROCESSES = 8192  # files; below, starting processes costs more than it saves
-FEWEST_ROWS, MOST_ROWS = 2**17, 2**20  # of studies that are held at a time
+FEWEST_ROWS, MOST_ROWS = 2**16, 2**20  # of studies that are held at a time
 READINGS = 8  # of each part; where studies lie so scattered that it would be more, more rows are held at a time
+EVERY_COLUMN = tuple(INSTANCE_SCHEMA)
 IDENTITY = ("item", "size", "mtime_ns")  # what makes a file the same file
 STUDY = ("study_uid", "patient_id", "code")  # what tells which files have to be judged together
 PASSING = ("missing-file", "unreadable-file")  # may be mended without a change of the file, so they are tried again
@@ -131,12 +132,12 @@ class Instances:
             self._study[rows[new]] = _study_hash(study, rows)[new]
             self._parts.append(part)
 
-    def take(self, rows: Integer[np.ndarray, " N"]) -> pl.DataFrame:
-        """INSTANCE_SCHEMA of some rows, in the order in which they are named."""
+    def take(self, rows: Integer[np.ndarray, " N"], columns: Sequence[str] = EVERY_COLUMN) -> pl.DataFrame:
+        """INSTANCE_SCHEMA of some rows, or some columns of it, in the order in which the rows are named."""
         order = np.argsort(self._part[rows], kind="stable")
-        found = [INSTANCE_SCHEMA.to_frame()]
+        found = [INSTANCE_SCHEMA.to_frame().select(columns)]
         for part, chosen in runs(self._part[rows][order], rows[order]):
-            found.append(self._rows(part, chosen))
+            found.append(self._rows(part, chosen, columns))
         back = np.empty(len(rows), np.int64)
         back[order] = np.arange(len(rows))
         return pl.concat(found).select(pl.all().gather(back))
@@ -148,20 +149,20 @@ class Instances:
             rows = np.flatnonzero(portion == number)
             yield self.take(rows).with_columns(row=pl.Series(rows.astype(np.uint32)))
 
-    def pieces(self, size: int = 2**16) -> Iterator[tuple[Integer[np.ndarray, " N"], pl.DataFrame]]:
-        """All rows in their order, some at a time, with their numbers."""
+    def pieces(self, columns: Sequence[str], size: int = 2**16) -> Iterator[tuple[Integer[np.ndarray, " N"], pl.DataFrame]]:
+        """Some columns of all rows in their order, some rows at a time, with their numbers."""
         for start in range(0, max(len(self), 1), size):
             rows = np.arange(start, min(start + size, len(self)))
-            yield rows, self.take(rows)
+            yield rows, self.take(rows, columns)
 
-    def _rows(self, part: int, rows: Integer[np.ndarray, " N"]) -> pl.DataFrame:
+    def _rows(self, part: int, rows: Integer[np.ndarray, " N"], columns: Sequence[str]) -> pl.DataFrame:
         held = self._parts[part]
         if isinstance(held, Path):
             try:
-                return _read_part(held, self._keys).select(pl.all().gather(self._at[rows]))
+                return _read_part(held, self._keys, columns).select(pl.all().gather(self._at[rows]))
             except (FileNotFoundError, ValueError, pl.exceptions.PolarsError):  # gone since, or damaged: it is in the files still
-                return _scan_frame(self._folder, self.listed.take(rows).select(IDENTITY))
-        return pl.concat([INSTANCE_SCHEMA.to_frame(), held.select(pl.all().gather(self._at[rows]))], how="diagonal")
+                return _scan_frame(self._folder, self.listed.take(rows).select(IDENTITY)).select(columns)
+        return pl.concat([INSTANCE_SCHEMA.to_frame(), held.select(pl.all().gather(self._at[rows]))], how="diagonal").select(columns)
 
     def _portions(self) -> UInt32[np.ndarray, " N"]:
         """Which rows are held together, by number: whole studies, in the order of their first files."""
@@ -243,7 +244,7 @@ def _add_refused(found: Instances) -> None:
     first = 0
     for frame in found.listed.frames():
         rows = first + frame["code"].is_not_null().arg_true().to_numpy()
-        refused = frame.filter(pl.col("code").is_not_null()).select(*IDENTITY, "code", "message")
+        refused = compact(frame.filter(pl.col("code").is_not_null()).select(*IDENTITY, "code", "message"))
         study = refused.select("code", study_uid=pl.lit(None, pl.String), patient_id=pl.lit(None, pl.String))
         found.add(refused, rows, np.arange(len(rows)), study)
         first += frame.height
@@ -307,7 +308,7 @@ def _scan_part(context: _Context, task: _Task) -> _Found:
         return _Found(task.rows, study, np.zeros(len(frame), bool), None, frame)
     lasting = ~frame["code"].is_in(PASSING).fill_null(False)
     path = _write_part(Path(context.cache), task.items, frame.filter(lasting), context.keys) if lasting.any() else None
-    rest = frame.filter(~lasting).select(*IDENTITY, "code", "message", "digest")
+    rest = compact(frame.filter(~lasting).select(*IDENTITY, "code", "message", "digest"))
     return _Found(task.rows, study, lasting.to_numpy(), path, rest)
 
 
@@ -335,7 +336,7 @@ def _hash(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
-def _read_part(path: Path, keys: Keys, columns: Sequence[str] = INSTANCE_SCHEMA.names()) -> pl.DataFrame:
+def _read_part(path: Path, keys: Keys, columns: Sequence[str]) -> pl.DataFrame:
     """A part of the cache.
 
     Raises:

@@ -57,6 +57,11 @@ def runs(number: Integer[np.ndarray, " N"], values: Integer[np.ndarray, " N"]) -
     return ((int(number[start]), part) for start, part in zip(starts, np.split(values, starts[1:]), strict=True)) if len(number) else ()
 
 
+def compact(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same rows alone: some rows of a large table keep all its texts in memory, until they are copied."""
+    return _unpack(_pack(frame))
+
+
 def _pack(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.rechunk().write_ipc(buffer, compression="zstd")

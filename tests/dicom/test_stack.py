@@ -18,6 +18,8 @@ from medai.dicom.stack import (
     frame_items,
     frame_table,
     group_instances,
+    judge_studies,
+    put_together,
     read_frame_table,
 )
 from tests.dicom.slices import AXIAL, CORONAL, OBLIQUE, SAGITTAL, enhanced_dataset, positions, rows
@@ -465,6 +467,52 @@ def test_headers_with_anything_missing_are_accounted_for(seed: int) -> None:
     for volumes in ("auto", "never", "always"):
         for frames in ("refuse", "all"):
             grouped(frame, volumes=volumes, frames=frames, choose="largest", tilt="resample")
+
+
+def many_studies(generator: np.random.Generator) -> pl.DataFrame:
+    """Studies whose files lie among each other, with series of one name in several, repeated positions, copies and single slices."""
+    found = []
+    for study in range(12):
+        place = positions(4 + study % 3, 1.0 + study % 2)
+        kind = study % 6
+        if kind == 1:
+            place = np.concatenate([place, place])  # two passes, told apart by time
+        if kind == 2:
+            place[2, 2] += 0.5
+        place = place[:1] if kind == 3 else place
+        name = f"1.2.3.{study % 5}"
+        count = len(place)
+        one = rows(
+            place, series_uid=name, study_uid=None if kind == 4 else f"1.{study}", patient_id=f"P{study // 2}",
+            acquisition_time=[f"1000{number:02d}" for number in range(count)], kernel=generator.choice(["A", "B"]),
+            sop_instance_uid=[f"{study}.{max(number, 1) if kind == 5 else number}" for number in range(count)],
+            code="truncated" if study == 11 else None,
+        )  # fmt: skip
+        found.append(one)
+    table = pl.concat(found)
+    return table.with_columns(item=pl.Series([f"{name:04d}" for name in generator.permutation(len(table))])).sort("item")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("choose", ["all", "largest"])
+def test_studies_that_are_judged_in_parts_give_what_all_together_give(seed: int, choose: str) -> None:
+    generator = np.random.default_rng(seed)
+    instances = many_studies(generator)
+    rules = SeriesRules.of({"choose": choose})
+    whole = group_instances(instances, rules)
+    assert (
+        whole.series["code"].n_unique() > 1
+        and whole.series["part"].drop_nulls().len()
+        and whole.cases["stack"].str.contains(" (2)", literal=True).any()
+    )
+    part = (pl.coalesce("study_uid", "patient_id").hash(seed) % 5).alias("part")
+    parts = instances.with_row_index("row").with_columns(part).partition_by("part", include_key=False)
+    parted = put_together([judge_studies(some, rules) for some in parts], rules, len(instances))
+    assert len(parts) > 2 and parted.series.equals(whole.series)
+    items = [instances["item"].gather(files).to_list() for files in parted.cases["files"]]
+    assert parted.cases.with_columns(items=pl.Series(items)).select(CASE_SCHEMA.names()).equals(whole.cases)
+    refused = parted.refused.with_columns(item=instances["item"].gather(parted.refused["row"]))
+    assert refused.select(STACK_REFUSED_SCHEMA.names()).equals(whole.refused)
 
 
 def test_messages_hold_no_name_of_the_file(tmp_path: Path) -> None:

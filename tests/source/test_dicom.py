@@ -7,8 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+import medai.source.dicom
 from medai.core.error import MedaiError
 from medai.dicom.write import Encoding, write_image
+from medai.source import instances, packed
 from medai.source.base import CaseRecord, RefusedItem
 from medai.source.dicom import DicomSource
 
@@ -168,3 +170,41 @@ def test_archives_and_files_are_read_alike(tmp_path: Path) -> None:
     source = DicomSource("x", str(tmp_path / "export.bin"))
     (record,) = source.read(source.scan().items)
     assert isinstance(record, CaseRecord) and record.case == "1.2.3.4.5" and (record.pixels == 7).all()
+
+
+@pytest.mark.parametrize("key", ["file", "patient", "series", "instance"])
+def test_a_scan_in_small_parts_finds_what_one_in_one_part_finds(tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, keys = tmp_path / "files", {"file": "{0}/{1}.dcm", "patient": "P{0}", "series": "1.2.{0}", "instance": "1.2.{0}.{1}"}
+    for study in range(6):
+        for number in range(5):
+            place = {
+                "ImagePositionPatient": [0.0, 0.0, 2.0 * number + (number == 3) * (study == 2)],
+                "ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+                "PixelSpacing": [0.5, 0.25],
+            }
+            names = {"PatientID": f"P{study}", "StudyInstanceUID": f"1.{study}", "SeriesInstanceUID": f"1.2.{study}"}
+            _dicom(
+                folder / f"{study}/{number}.dcm", Modality="CT" if study else "DX", SOPInstanceUID=f"1.2.{study}.{number}", **names, **place
+            )
+    (folder / "note.txt").write_text("hello")
+    named = dict.fromkeys(keys[key].format(study, number) for study in range(5) for number in range(1 if key == "file" and study else 5))
+    (tmp_path / "t.csv").write_text(f"{key},sick\n" + "".join(f"{name},1\n" for name in [*named, "absent"]))
+    source = DicomSource("x", str(folder), str(tmp_path / "t.csv"), ["sick"], key=key)
+    whole = source.scan()
+    held: list[int] = []
+    judge = medai.source.dicom.judge_studies
+    monkeypatch.setattr(medai.source.dicom, "judge_studies", lambda some, *rest: held.append(len(some)) or judge(some, *rest))
+    for module, name, value in (
+        (instances, "FEWEST_ROWS", 6),
+        (instances, "MOST_ROWS", 6),
+        (packed, "PIECE", 4),
+        (medai.source.dicom, "CASES_AT_ONCE", 2),
+    ):
+        monkeypatch.setattr(module, name, value)
+    parted = source.scan()
+    assert len(held) > 3 and max(held) < 12
+    for name in ("items", "annotations", "refused", "stacks"):
+        assert getattr(parted, name).equals(getattr(whole, name)), name
+    assert parted.digest == whole.digest and len(whole.items) and "missing-file" in whole.refused["code"]
+    assert parted.instances is not None and whole.instances is not None
+    assert pl.concat(parted.instances.pieces()).equals(pl.concat(whole.instances.pieces()))

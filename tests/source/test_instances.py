@@ -11,7 +11,8 @@ from medai.dicom.instance import INSTANCE_SCHEMA
 from medai.dicom.write import Encoding, encode_image
 from medai.source import instances
 from medai.source.archive import list_items
-from medai.source.instances import scan_instances
+from medai.source.instances import open_instances, scan_instances
+from medai.source.packed import Packed
 
 PRIVATE, PUBLIC = Keys(bytes(range(32))), Keys(None)
 
@@ -154,3 +155,55 @@ def test_items_that_are_refused_by_the_listing_stay_refused(folder: Path) -> Non
     )
     frame = scan_instances(items, folder, None, PUBLIC)
     assert frame.filter(pl.col("item") == "04").select("code", "message", "patient_id").rows() == [("too-large", "why", None)]
+
+
+@pytest.fixture
+def studies(tmp_path: Path) -> Path:
+    """Six studies of five files each, which lie among each other, and a file of none."""
+    found = tmp_path / "studies"
+    found.mkdir()
+    for number in range(30):
+        attributes = {"PatientID": "P", "StudyInstanceUID": f"2.25.{number % 6}", "SOPInstanceUID": f"2.25.9.{number}"}
+        (found / f"{number:02d}").write_bytes(encode_image(np.full((1, 8, 8), number, np.uint16), "CT", Encoding(attributes=attributes)))
+    (found / "notes.txt").write_text("no image")
+    return found
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_studies_come_whole_and_some_at_a_time(studies: Path, tmp_path: Path, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instances, "FILES_A_TASK", 4)
+    monkeypatch.setattr(instances, "FEWEST_ROWS", 10)
+    monkeypatch.setattr(instances, "MOST_ROWS", 10)
+    items = list_items(str(studies))
+    found = open_instances(Packed.of(items), studies, tmp_path / "cache" if cached else None, PRIVATE)
+    parts = list(found.studies())
+    assert len(parts) == 4 and max(map(len, parts)) <= 10
+    of_study = pl.concat(part.with_columns(part=pl.lit(number)) for number, part in enumerate(parts))
+    assert of_study.drop_nulls("study_uid").group_by("study_uid").agg(pl.col("part").n_unique(), pl.len()).select(
+        "part", "len"
+    ).unique().rows() == [(1, 5)]
+    assert all(part["row"].is_sorted() for part in parts)
+    whole = scan_instances(items, studies, None, PRIVATE)
+    assert of_study.sort("row").select(whole.columns).equals(whole)
+    assert pl.concat(some for _, some in found.pieces(["item", "rows"], 7)).equals(whole.select("item", "rows"))
+
+
+def test_more_is_held_where_studies_lie_so_scattered_that_parts_are_read_often(
+    studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FILES_A_TASK", 4), ("FEWEST_ROWS", 5), ("MOST_ROWS", 20), ("READINGS", 1)):
+        monkeypatch.setattr(instances, name, value)
+    found = open_instances(Packed.of(list_items(str(studies))), studies, tmp_path / "cache", PRIVATE)
+    assert [len(part) for part in found.studies()] == [20, 11]
+    monkeypatch.setattr(instances, "READINGS", 8)
+    assert [len(part) for part in found.studies()] == [5, 5, 5, 5, 5, 5, 1]
+
+
+def test_a_part_that_is_lost_after_the_scan_is_read_from_the_files(studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instances, "FILES_A_TASK", 8)
+    items = list_items(str(studies))
+    found = open_instances(Packed.of(items), studies, tmp_path / "cache", PRIVATE)
+    first, second, *_ = sorted(path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1])
+    assert found.take(np.arange(len(items))).equals(scan_instances(items, studies, None, PRIVATE))
