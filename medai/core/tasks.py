@@ -15,6 +15,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 AHEAD = 2  # tasks in flight a worker
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**27)}  # bytes; glibc takes no larger threshold
+"""A process keeps the memory of an image for the next one: given back after each, the system clears it page by page, which takes
+as long as reading an uncompressed file."""
 DIED = "a worker process died (memory full, or a crash in a decoder)"
 
 _work: Callable[[Any, Any], Any]
@@ -84,8 +87,9 @@ class _Pool(ProcessPoolExecutor):
     """Its processes have one thread each for linear algebra: several processes with several threads each get in each other's way."""
 
     def __enter__(self) -> "_Pool":
-        self._before = {name: os.environ.get(name) for name in THREADS}
-        os.environ.update({name: os.environ.get(name, "1") for name in THREADS})  # read when a process loads the library
+        wanted = dict.fromkeys(THREADS, "1") | MEMORY
+        self._before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update({name: os.environ.get(name, value) for name, value in wanted.items()})  # read when a process starts
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -6,7 +6,7 @@ lose the process (`fast`); otherwise it comes last, for the syntaxes that nothin
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 _BY_OURSELVES = (ENCAPSULATED_UNCOMPRESSED, DEFLATED_FRAMES)
 _MAY_CRASH = frozenset({"gdcm"})
+_RLE = "1.2.840.10008.1.2.5"
 
 DECODERS: dict[str, tuple[str, ...]] = {
     _JPEG + "50": ("pillow", "gdcm"),  # JPEG Baseline; the two differ by rounding, so that Pillow is never changed for GDCM
@@ -41,7 +42,7 @@ DECODERS: dict[str, tuple[str, ...]] = {
     _JPEG + "201": ("pylibjpeg",),  # High-throughput JPEG 2000
     _JPEG + "202": ("pylibjpeg",),
     _JPEG + "203": ("pylibjpeg",),
-    "1.2.840.10008.1.2.5": ("pylibjpeg", "pydicom"),  # RLE
+    _RLE: ("pylibjpeg", "pydicom"),
 }
 """Transfer syntax -> pydicom's names of its decoding plugins, the fastest first."""
 
@@ -155,6 +156,8 @@ def decode_with(name: str, frame: bytes, layout: Layout) -> tuple[Shaped[np.ndar
         return _plain(frame, layout), layout.photometric
     if (name == "gdcm" or layout.syntax == gdcm_codec.EXTENDED) and gdcm_codec.takes(frame, layout):
         return _stored_bits(gdcm_codec.decode_grey(frame, layout).reshape(-1), layout).reshape(layout.rows, -1), layout.photometric
+    if name == "pylibjpeg" and layout.syntax == _RLE and layout.bits_allocated in (8, 16, 32):
+        return _run_lengths(frame, layout), layout.photometric
     form: dict[str, Any] = {
         "as_rgb": False,
         "rows": layout.rows,
@@ -200,6 +203,17 @@ def _plain(frame: bytes, layout: Layout) -> Shaped[np.ndarray, "H W *C"]:
     if len(data) < length:
         raise ValueError(f"{len(data):,} of {length:,} bytes")
     return native(data, layout)[0]
+
+
+def _run_lengths(frame: bytes, layout: Layout) -> Shaped[np.ndarray, "H W *C"]:
+    """RLE segments (PS3.5 Annex G), a plane a colour, as pydicom gives them, which copies each frame three times around the same codec."""
+    from rle.rle import decode_frame
+
+    padded = frame + b"\0" * (len(frame) % 2)  # a fragment's length is even (PS3.5 A.4)
+    data = decode_frame(padded, layout.rows * layout.columns, layout.bits_allocated, "<")
+    flat = np.frombuffer(data, layout.dtype.newbyteorder("<")).astype(layout.dtype, copy=False)
+    form = replace(layout, planar=1, high_bit=layout.bits_stored - 1)  # no plane holds unused bits below
+    return _shape(_stored_bits(flat, form), form)
 
 
 def _shape(flat: Shaped[np.ndarray, "N"], layout: Layout) -> Shaped[np.ndarray, "H W *C"]:
