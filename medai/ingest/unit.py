@@ -22,6 +22,7 @@ from medai.ingest.reason import reason
 from medai.source.base import CaseRecord, RefusedItem, Source
 from medai.store.shard import ShardWriter
 from medai.store.volume import volume_name, write_volume
+from medai.store.write_out import WriteOut
 
 CASES_PER_UNIT = 256
 BYTES_PER_UNIT = 256 * 2**20
@@ -126,13 +127,14 @@ def ingest_unit(context: UnitContext, unit: Unit) -> int:
     cases: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     shard = context.folder / shard_name(unit.number)
-    with atomic_file(shard) as temporary, open(temporary, "wb") as stream:
+    with atomic_file(shard) as temporary, open(temporary, "wb") as stream, WriteOut(stream) as out:
         writer = ShardWriter(stream)
         for outcome in _outcomes(context, unit, place):
             position, count = place[outcome.item]
             where = {"position": position, "source_key": context.keys.name("item", outcome.item), "files": count}
             try:
                 cases.append(where | _case(context, outcome, position, unit.number, writer))
+                out.wrote(cases[-1]["length"] or 0)
             except Refusal as refusal:
                 message = refusal.message if context.keys.public else reason(refusal.code)
                 refused.append(where | {"code": refusal.code, "message": message})

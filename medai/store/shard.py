@@ -32,15 +32,20 @@ def pack(pixels: Shaped[np.ndarray, "C H W"]) -> bytes:
         >>> (unpack(pack(np.eye(3)[None])) == np.eye(3)).all()
         True
     """
+    return b"".join(_halves(pixels))
+
+
+def _halves(pixels: Shaped[np.ndarray, "C H W"]) -> tuple[bytes, bytes]:
+    """Header and payload of a record, which need not be copied into one to be written."""
     import blosc2
 
     plain = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("<"), copy=False))
     how: dict[str, Any] = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE], "nthreads": 1}
     with own_settings():
-        payload: bytes = blosc2.compress2(plain.tobytes(), typesize=plain.itemsize, blocksize=BLOCK_BYTES, **how)
+        payload: bytes = blosc2.compress2(plain, typesize=plain.itemsize, blocksize=BLOCK_BYTES, **how)
     dtype = plain.dtype.str.encode()
     bare = HEADER.pack(MAGIC, dtype, *plain.shape, len(payload), 0)
-    return HEADER.pack(MAGIC, dtype, *plain.shape, len(payload), _checksum(bare, payload)) + payload
+    return HEADER.pack(MAGIC, dtype, *plain.shape, len(payload), _checksum(bare, payload)), payload
 
 
 def unpack(record: bytes) -> Shaped[np.ndarray, "C H W"]:
@@ -74,11 +79,12 @@ class ShardWriter:
 
     def append(self, pixels: Shaped[np.ndarray, "C H W"]) -> tuple[int, int]:
         """Write one image; give the offset and the length of its record."""
-        record = pack(pixels)
-        self._stream.write(record)
-        self._hash.update(record)
-        offset, self._offset = self._offset, self._offset + len(record)
-        return offset, len(record)
+        offset = self._offset
+        for half in _halves(pixels):
+            self._stream.write(half)
+            self._hash.update(half)
+            self._offset += len(half)
+        return offset, self._offset - offset
 
     def digest(self) -> str:
         """SHA-256 of the file so far, so that nobody has to read it again for that."""
