@@ -9,7 +9,7 @@ import pytest
 
 from medai.core.cluster import run_on_cluster
 from medai.core.error import MedaiError
-from medai.core.tasks import run_tasks
+from medai.core.tasks import MEMORY, THREADS, run_tasks
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,20 @@ def test_without_mending_a_dead_process_is_told() -> None:
 def test_an_error_of_a_task_is_the_callers() -> None:
     with pytest.raises(TypeError):
         list(run_tasks(work, None, [Task(0), Task(1)], 2))  # type: ignore[arg-type]
+
+
+def environment(names: list[str], task: int) -> dict[str, str | None]:
+    return {name: os.environ.get(name) for name in names}
+
+
+def test_processes_keep_memory_and_have_one_thread_unless_the_surroundings_say_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [*MEMORY, *THREADS]
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    expected = MEMORY | dict.fromkeys(THREADS, "1") | {"MKL_NUM_THREADS": "3"}
+    assert list(run_tasks(environment, names, [0, 1], 2)) == [expected, expected]
+    assert environment(names, 0) == dict.fromkeys(names) | {"MKL_NUM_THREADS": "3"}
 
 
 def test_a_cluster_does_every_task_and_survives_a_worker_that_is_killed(cluster: str) -> None:

@@ -3,6 +3,7 @@
 import io
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.dicom.mutate import (
     IMPLICIT,
     JPEG,
     LOSSLESS,
+    RLE,
     SYNTAXES,
     data_set,
     to_bytes,
@@ -266,3 +268,41 @@ def test_twelve_bit_jpeg_is_read_as_its_two_files_show(shared_data: Path) -> Non
         pixels, _ = read_frames(path)
         assert pixels.shape == (1, 1, 1024, 256) and pixels.dtype == np.uint16
         assert (pixels.min(), pixels.max(), pixels[0, 0, 420, 140]) == (0, 264, 244)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("form", ["8 bits", "12 in 16 bits", "16 bits", "colour"])
+def test_run_lengths_of_sound_and_of_damaged_frames_are_those_of_pydicom(form: str, signed: bool) -> None:
+    stored, bits = FORMS[form]
+    frame, layout = first_frame(to_bytes(data_set(stored, bits), RLE))
+    layout = replace(layout, bits_stored=bits - 2, high_bit=bits - 3, signed=signed)  # two bits of what is no pixel
+    draw, refused = np.random.default_rng(len(form)), 0
+    for damage in range(60):
+        damaged = bytearray(frame)
+        for _ in range(damage):
+            damaged[draw.integers(len(damaged) if damage % 2 else 64)] = draw.integers(256)
+        damaged = damaged[: draw.integers(64, len(damaged))] if damage % 5 == 4 else damaged
+        expected, found = _by_pydicom(bytes(damaged), layout), _by_us(bytes(damaged), layout)
+        assert (expected is None) == (found is None)
+        if expected is not None and found is not None:
+            assert expected.dtype == found.dtype and np.array_equal(expected, found)
+        refused += found is None
+    assert 10 < refused < 60
+
+
+def _by_us(frame: bytes, layout: Layout) -> np.ndarray | None:
+    try:
+        return decode(frame, layout)[0]
+    except Refusal:
+        return None
+
+
+def _by_pydicom(frame: bytes, layout: Layout) -> np.ndarray | None:
+    form = {"rows": layout.rows, "columns": layout.columns, "samples_per_pixel": layout.samples, "number_of_frames": 1}
+    form |= {"bits_allocated": layout.bits_allocated, "bits_stored": layout.bits_stored, "pixel_representation": int(layout.signed)}
+    form |= {"planar_configuration": 0, "pixel_keyword": "PixelData", "photometric_interpretation": layout.photometric}
+    data = encapsulate([frame], has_bot=False)
+    try:
+        return get_decoder(RLE).as_array(data, index=0, as_rgb=False, decoding_plugin="pylibjpeg", **form)[0]
+    except BaseException:  # pyo3's panic is no Exception
+        return None

@@ -23,7 +23,8 @@ KILLS, INSIDE = 20, 5  # kills in all, and how many at least after the first uni
 SEED = 20261124
 SCRIPT = """
 import sys
-import medai.ingest.ingest, medai.ingest.unit
+import medai.ingest.ingest, medai.ingest.unit, medai.store.write_out
+medai.store.write_out.WRITE_OUT_BYTES = 1  # here and in the processes it starts, as if each record were a large one
 from tests.end_to_end.test_ingest_kills import source
 if __name__ == "__main__":
     medai.ingest.ingest.FEW_BYTES = 0
