@@ -28,6 +28,7 @@ DEFERRED = 2**20
 IN_MEMORY = 2**27
 """Up to this size (128 MiB) a file is read at once; a larger one leaves its long values on the disk."""
 
+_META_BYTES = 1024  # the usual file meta information takes a third of it
 _PREAMBLE = 132  # PS3.10 7.1: 128 bytes of preamble, then "DICM"
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -180,6 +181,10 @@ def _inflate(stream: _Counted, maximum_bytes: int) -> "Dataset | None":
     if stream.read(2) != b"\x02\0":
         return None
     stream.seek(-2, io.SEEK_CUR)
+    start = stream.tell()
+    if _names_another_syntax(stream.read(_META_BYTES)):
+        return None
+    stream.seek(start)
     meta = FileMetaDataset(read_dataset(cast(BinaryIO, stream), False, True, stop_when=lambda tag, vr, length: tag.group != 2))
     if meta.get("TransferSyntaxUID") != _DEFLATED.decode():
         return None
@@ -196,6 +201,22 @@ def _inflate(stream: _Counted, maximum_bytes: int) -> "Dataset | None":
     dataset = FileDataset(io.BytesIO(), read_dataset(cast(BinaryIO, _Counted(inflated)), False, True), head[:128], meta, False, True)
     dataset.set_original_encoding(False, True)
     return dataset
+
+
+def _names_another_syntax(data: bytes) -> bool:
+    """Whether file meta information of the usual form (PS3.10 7.1) is all there and nowhere names the deflated syntax.
+
+    It is then not parsed twice. False is no verdict.
+    """
+    at = 0
+    while data[at : at + 2] == b"\x02\0":
+        if data[at + 4 : at + 6] in (b"UI", b"UL", b"SH", b"AE"):
+            at += 8 + int.from_bytes(data[at + 6 : at + 8], "little")
+        elif data[at + 4 : at + 8] == b"OB\0\0":
+            at += 12 + int.from_bytes(data[at + 8 : at + 12], "little")
+        else:
+            return False
+    return at + 8 <= len(data) and _DEFLATED not in data[:at]
 
 
 def _refuse_cut_element(dataset: "Dataset", size: int) -> None:
