@@ -298,11 +298,11 @@ def _by_us(frame: bytes, layout: Layout) -> np.ndarray | None:
 
 
 def _by_pydicom(frame: bytes, layout: Layout) -> np.ndarray | None:
-    form = {"rows": layout.rows, "columns": layout.columns, "samples_per_pixel": layout.samples, "number_of_frames": 1}
+    form: dict[str, Any] = {"rows": layout.rows, "columns": layout.columns, "samples_per_pixel": layout.samples, "number_of_frames": 1}
     form |= {"bits_allocated": layout.bits_allocated, "bits_stored": layout.bits_stored, "pixel_representation": int(layout.signed)}
-    form |= {"planar_configuration": 0, "pixel_keyword": "PixelData", "photometric_interpretation": layout.photometric}
+    form |= {"as_rgb": False, "planar_configuration": 0, "pixel_keyword": "PixelData", "photometric_interpretation": layout.photometric}
     data = encapsulate([frame], has_bot=False)
     try:
-        return get_decoder(RLE).as_array(data, index=0, as_rgb=False, decoding_plugin="pylibjpeg", **form)[0]
+        return get_decoder(RLE).as_array(data, index=0, decoding_plugin="pylibjpeg", **form)[0]
     except BaseException:  # pyo3's panic is no Exception
         return None
