@@ -1,7 +1,7 @@
 """Split, judge and write: from the collected parts to the cohort's tables and its record."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,16 @@ from medai.cohort.split import KEPT_MOVED, SplitSettings, split_cases
 from medai.cohort.write import write_pieces, write_record, write_table
 from medai.core.error import MedaiError
 from medai.core.label import Label
+from medai.dicom.deidentify.profile import Profile
+from medai.dicom.deidentify.pseudonym import is_registered
+from medai.dicom.deidentify.text import clean_code_string
 from medai.ingest.collect import Collected
 from medai.ingest.unit import FILE_HASH, WORK
 from medai.source.base import Files, Scan, Source
 from medai.store.volume import volume_name
+
+CODE_STRINGS = ("modality", "photometric_interpretation", "burned_in_annotation")
+UIDS = ("sop_class_uid", "transfer_syntax")
 
 
 def finish(
@@ -132,9 +138,17 @@ def _keyed(found: pl.DataFrame, cases: pl.DataFrame, codes: pl.DataFrame, keys: 
     whole = rows.join(codes, left_on="case", right_on="source_key", how="left", maintain_order="left")["code"]
     rows = rows.with_columns(code=pl.when(pl.col("case_id").is_null()).then(pl.coalesce(own, whole)))
     rows = rows.rename({"photometric": "photometric_interpretation", "burned_in": "burned_in_annotation"})
-    coded = ("modality", "photometric_interpretation", "burned_in_annotation")  # CS; anything else there is free text
-    rows = rows.with_columns(pl.when(pl.col(name).str.contains(r"^[A-Z0-9_ ]{1,16}$")).then(name).alias(name) for name in coded)
+    terms = Profile().terms  # people type into code strings too
+    rows = rows.with_columns(_mapped(rows[name], lambda text: clean_code_string(text, terms)) for name in CODE_STRINGS)
+    if not keys.public:  # a UID of the site's own may hold a date or a number
+        rows = rows.with_columns(_mapped(rows[name], lambda uid: uid if is_registered(uid) else None) for name in UIDS)
     return rows.select(pl.col(name).cast(dtype) for name, dtype in INSTANCE_SCHEMA.items())
+
+
+def _mapped(column: pl.Series, change: Callable[[str], str | None]) -> pl.Series:
+    """Each distinct text of a column changed."""
+    found = column.drop_nulls().unique().to_list()
+    return column.replace_strict(found, [change(text) for text in found], default=None, return_dtype=pl.String)
 
 
 def _stacks(found: pl.DataFrame, keys: Keys) -> pl.DataFrame:

@@ -312,6 +312,19 @@ def test_instances_are_listed_for_dicom_alone(hospital: Path, tmp_path: Path) ->
     assert not (ingest(_npz(tmp_path, leak=False), tmp_path / "cohorts").path / "instances.parquet").exists()
 
 
+def test_what_a_site_typed_into_codes_and_uids_stays_out_of_the_list_of_files(hospital: Path, tmp_path: Path) -> None:
+    import pydicom
+
+    file = min(path for path in hospital.rglob("*") if path.is_file() and pydicom.misc.is_dicom(path))
+    dataset = pydicom.dcmread(file)
+    dataset.Modality, dataset.SOPClassUID, dataset.BurnedInAnnotation = "KARLMUELLER", "1.2.276.19500102.47", "NO"
+    dataset.save_as(file)
+    instances = pl.read_parquet(ingest(_hospital(hospital), tmp_path / "cohorts").path / "instances.parquet")
+    assert instances["modality"].unique().sort().to_list() == [None, "DX"]
+    assert set(instances["sop_class_uid"]) == {None, "1.2.840.10008.5.1.4.1.1.1.1"}
+    assert "NO" in instances["burned_in_annotation"].to_list()
+
+
 def test_the_three_real_data_sets_are_ingested(shared_data: Path, tmp_path: Path) -> None:
     target = {"name": "pneumonia", "kind": "binary", "classes": ["normal", "pneumonia"]}
     npz = ingest(NpzSource("pneumoniamnist", str(shared_data / "medmnist/pneumoniamnist_rebuilt.npz"), [target]), tmp_path, workers=0)
