@@ -1,7 +1,9 @@
 """AUROC with DeLong's variance, in one sort, ties counted half."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
@@ -10,11 +12,16 @@ from scipy.special import ndtr, stdtr, stdtrit
 
 from medai.core.error import MedaiError
 from medai.evaluation.figure import CONFIDENCE, Figure, missing
+from medai.evaluation.power import hanley_mcneil_variance
 from medai.evaluation.proportion import normal_quantile
 
 DELONG = "DeLong"
+DELONG_SCORE = "DeLong, score interval"
 NEWCOMBE = "Newcombe score interval (DeLong's variance is zero)"
 NO_VARIANCE = 1e-15  # what rounding leaves of a variance of zero
+PRIOR = 10.0  # degrees of freedom that Hanley and McNeil's variance counts for beside DeLong's; chosen by benchmarks/coverage.py
+Area = Literal["score", "wald"]
+AREAS: tuple[Area, ...] = ("score", "wald")
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,16 @@ class Auroc:
         variance: DeLong's variance; NaN with a single positive or a single negative.
         positives: Number of positives, above 0.
         negatives: Number of negatives, above 0.
+        freedom: Degrees of freedom of the variance, by Welch and Satterthwaite; NaN where it is zero or unknown.
+        effect: Of patients that repeat, Obuchowski's variance over DeLong's; None where cases are independent.
     """
 
     value: float
     variance: float
     positives: int
     negatives: int
+    freedom: float = math.nan
+    effect: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,28 +132,81 @@ def auroc(score: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"]) -> Aur
         return Auroc(value, math.nan, positives, negatives)
     spread_positive = float(positive @ (of_positive - value) ** 2) / (positives - 1)
     spread_negative = float(negative @ (of_negative - value) ** 2) / (negatives - 1)
-    return Auroc(value, spread_positive / positives + spread_negative / negatives, positives, negatives)
+    parts = spread_positive / positives, spread_negative / negatives
+    return Auroc(value, sum(parts), positives, negatives, freedom_of(parts, (positives, negatives)))
 
 
-def auroc_interval(result: Auroc, confidence: float = CONFIDENCE) -> tuple[float, float, str]:
-    """The interval of an AUROC, clipped to [0, 1], and its method.
+def freedom_of(variance: tuple[float, float], members: tuple[int, int]) -> float:
+    """Degrees of freedom of a sum of two variances (Welch and Satterthwaite); NaN where it is zero.
 
-    DeLong's normal interval; where its variance is zero or undefined (perfect separation, all scores tied, one case in
-    a class), Newcombe's score interval, which stays wide when there are few cases.
+    Args:
+        variance: The part of the positives, and of the negatives.
+        members: How many cases, or patients, each is estimated from.
     """
-    if math.isnan(result.variance) or result.variance <= NO_VARIANCE:
+    spread = sum(part**2 / (count - 1) for part, count in zip(variance, members, strict=True))
+    return sum(variance) ** 2 / spread if spread > 0 else math.nan
+
+
+def auroc_interval(result: Auroc, confidence: float = CONFIDENCE, kind: Area = "score") -> tuple[float, float, str]:
+    """The interval of an AUROC within [0, 1], and its method.
+
+    Where the variance is zero or undefined (perfect separation, all scores tied, one case in a class), it is Newcombe's score
+    interval, which stays wide when there are few cases.
+
+    Args:
+        result: From `auroc`.
+        confidence: Coverage.
+        kind: ``"score"``, see `score_interval`; ``"wald"``, DeLong's normal interval as pROC gives it. With few events, or an
+            AUROC near 1, the latter covers too seldom (docs/evaluation.md).
+    """
+    if not has_variance(result):
         return *newcombe(result.value, result.positives, result.negatives, confidence), NEWCOMBE
+    if kind == "score":
+        return *score_interval(result, confidence), DELONG_SCORE
     half = normal_quantile(confidence) * math.sqrt(result.variance)
     return max(0.0, result.value - half), min(1.0, result.value + half), DELONG
+
+
+def has_variance(result: Auroc) -> bool:
+    """Whether the data show how far the AUROC may be off."""
+    return result.variance > NO_VARIANCE and 0 < result.value < 1
+
+
+def score_interval(result: Auroc, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The AUROCs that a score test does not reject: the variance at each is Hanley and McNeil's, scaled to the one estimated here.
+
+    Near 1 the variance falls with the AUROC, so the interval reaches further down than up (Newcombe 2006, Stat Med 25:559). With
+    few cases the estimated variance is itself uncertain, and too small where the AUROC came out too large; so the scale is a mean
+    of estimated over Hanley and McNeil's (1982, Radiology 143:29), by its degrees of freedom, and 1, by `PRIOR`. With many cases it
+    is DeLong's interval. Where patients repeat, the 1 is the design effect, and the quantile Student's.
+
+    Args:
+        result: From `auroc` or `clustered_auroc`, with a variance.
+        confidence: Coverage.
+    """
+    cases, freedom = (result.positives, result.negatives), result.freedom
+    ratio = result.variance / hanley_mcneil_variance(result.value, *cases)
+    scale = (freedom * ratio + PRIOR * max(1.0, result.effect or 1.0)) / (freedom + PRIOR)
+    quantile = normal_quantile(confidence) if result.effect is None else float(stdtrit(freedom + PRIOR, 0.5 + confidence / 2))
+    return _not_rejected(result.value, lambda bound: quantile**2 * scale * hanley_mcneil_variance(bound, *cases))
 
 
 def newcombe(value: float, positives: int, negatives: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Score interval of an AUROC by the Hanley-McNeil variance at the bound (Newcombe 2006, Stat Med 25:559, method 5)."""
     z2, middle = normal_quantile(confidence) ** 2, (positives + negatives) / 2 - 1
 
-    def excess(bound: float) -> float:
+    def limit(bound: float) -> float:
         shape = 1 + middle * ((1 - bound) / (2 - bound) + bound / (1 + bound))
-        return (bound - value) ** 2 - z2 * bound * (1 - bound) * shape / (positives * negatives)
+        return z2 * bound * (1 - bound) * shape / (positives * negatives)
+
+    return _not_rejected(value, limit)
+
+
+def _not_rejected(value: float, limit: Callable[[float], float]) -> tuple[float, float]:
+    """Where the squared distance from the value stays below its limit."""
+
+    def excess(bound: float) -> float:
+        return (bound - value) ** 2 - limit(bound)
 
     tiny = 1e-12
     low = 0.0 if value <= tiny or excess(tiny) <= 0 else float(brentq(excess, tiny, max(value - tiny, 2 * tiny)))
@@ -150,13 +214,15 @@ def newcombe(value: float, positives: int, negatives: int, confidence: float = C
     return low, high
 
 
-def auroc_figure(score: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], confidence: float = CONFIDENCE) -> Figure:
-    """AUROC with its interval; without a value where a class is absent."""
+def auroc_figure(
+    score: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], confidence: float = CONFIDENCE, kind: Area = "score"
+) -> Figure:
+    """AUROC with its interval, see `auroc_interval`; without a value where a class is absent."""
     reason = absent_class(target)
     if reason:
         return missing(len(target), DELONG, reason)
     result = auroc(score, target)
-    low, high, method = auroc_interval(result, confidence)
+    low, high, method = auroc_interval(result, confidence, kind)
     return Figure(result.value, low, high, len(target), method)
 
 

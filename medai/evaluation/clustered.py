@@ -14,16 +14,21 @@ from scipy.special import expit, logit, stdtrit
 from medai.core.error import MedaiError
 from medai.evaluation.auroc import (
     NO_VARIANCE,
+    Area,
     Auroc,
     PairedAuroc,
     absent_class,
+    freedom_of,
+    has_variance,
     newcombe,
     paired_difference,
     placements,
+    score_interval,
 )
 from medai.evaluation.figure import CONFIDENCE, Figure, missing
 
 OBUCHOWSKI = "Obuchowski (DeLong clustered by patient)"
+OBUCHOWSKI_SCORE = "Obuchowski (DeLong clustered by patient), score interval"
 OBUCHOWSKI_LOGIT = "Obuchowski (DeLong clustered by patient), logit scale"
 NEWCOMBE_PATIENTS = "Newcombe score interval on patients (Obuchowski's variance is zero)"
 
@@ -38,6 +43,7 @@ class _Influence:
         of_negative: Likewise of the negatives.
         has_positive: Whether the patient has positives.
         has_negative: Whether the patient has negatives.
+        independent: DeLong's variance, as if no patient repeated.
     """
 
     value: float
@@ -45,6 +51,7 @@ class _Influence:
     of_negative: Float64[np.ndarray, " i"]
     has_positive: Bool[np.ndarray, " i"]
     has_negative: Bool[np.ndarray, " i"]
+    independent: float
 
 
 def clustered_auroc(score: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], cluster: Int64[np.ndarray, " n"]) -> Auroc:
@@ -66,35 +73,63 @@ def clustered_auroc(score: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n
         0.875
     """
     part = _influence(score, target, np.unique(cluster, return_inverse=True)[1])
-    return Auroc(part.value, _covariance(part, part), int(target.sum()), int((~target).sum()))
+    members = int(part.has_positive.sum()), int(part.has_negative.sum())
+    cases = int(target.sum()), int((~target).sum())
+    variance = _covariance(part, part)
+    if min(members) < 2:
+        return Auroc(part.value, variance, *cases)
+    own = float(part.of_positive @ part.of_positive), float(part.of_negative @ part.of_negative)
+    freedom = freedom_of((own[0] * members[0] / (members[0] - 1), own[1] * members[1] / (members[1] - 1)), members)
+    return Auroc(part.value, variance, *cases, freedom, variance / part.independent if part.independent > NO_VARIANCE else 1.0)
 
 
 def clustered_auroc_figure(
-    score: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], cluster: Int64[np.ndarray, " n"], confidence: float = CONFIDENCE
+    score: Float[np.ndarray, " n"],
+    target: Bool[np.ndarray, " n"],
+    cluster: Int64[np.ndarray, " n"],
+    confidence: float = CONFIDENCE,
+    kind: Area = "score",
 ) -> Figure:
-    """AUROC with Obuchowski's interval; without a value where a class is absent.
+    """AUROC with an interval by Obuchowski's variance; without a value where a class is absent.
 
-    The interval is made on the logit scale, by Student's t with one degree of freedom less than the patients of the rarer
-    class: with few patients the plain normal interval covers too seldom. A limit: with some 40 patients in the rarer class and
-    an AUROC of 0.95, the 95 % interval covers about 92 % (2,000 simulations). Where the variance is zero or unknown (perfect
-    separation, one patient in a class), Newcombe's score interval with the numbers of patients in place of those of cases.
+    Where the variance is zero or unknown (perfect separation, one patient in a class), it is Newcombe's score interval with the
+    numbers of patients in place of those of cases.
 
     Args:
         score: Higher means more likely positive.
         target: True for the positives.
         cluster: Patient of each case.
         confidence: Coverage.
+        kind: ``"score"``, see `medai.evaluation.auroc.score_interval`; ``"wald"``: normal on the logit scale, by Student's t with
+            one degree of freedom less than the patients of the rarer class. With few patients the latter covers too seldom.
     """
     reason = absent_class(target)
     if reason:
-        return missing(len(target), OBUCHOWSKI_LOGIT, reason)
+        return missing(len(target), OBUCHOWSKI_SCORE if kind == "score" else OBUCHOWSKI_LOGIT, reason)
     result = clustered_auroc(score, target, cluster)
     patients = len(np.unique(cluster[target])), len(np.unique(cluster[~target]))
+    low, high, method = clustered_interval(result, patients, confidence, kind)
+    return Figure(result.value, low, high, len(target), method)
+
+
+def clustered_interval(
+    result: Auroc, patients: tuple[int, int], confidence: float = CONFIDENCE, kind: Area = "score"
+) -> tuple[float, float, str]:
+    """The interval of `clustered_auroc_figure`, and its method.
+
+    Args:
+        result: From `clustered_auroc`.
+        patients: With positives, and with negatives.
+        confidence: Coverage.
+        kind: As in `clustered_auroc_figure`.
+    """
     value = result.value
-    if math.isnan(result.variance) or result.variance <= NO_VARIANCE or not 0 < value < 1:
-        return Figure(value, *newcombe(value, *patients, confidence), len(target), NEWCOMBE_PATIENTS)
+    if not has_variance(result):
+        return *newcombe(value, *patients, confidence), NEWCOMBE_PATIENTS
+    if kind == "score":
+        return *score_interval(result, confidence), OBUCHOWSKI_SCORE
     half = float(stdtrit(min(patients) - 1, 0.5 + confidence / 2)) * math.sqrt(result.variance) / (value * (1 - value))
-    return Figure(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)), len(target), OBUCHOWSKI_LOGIT)
+    return float(expit(logit(value) - half)), float(expit(logit(value) + half)), OBUCHOWSKI_LOGIT
 
 
 def clustered_paired_auroc(
@@ -161,6 +196,7 @@ def _influence(
         np.bincount(codes[~target], of_negative - value, patients) / negatives,
         np.bincount(codes[target], minlength=patients) > 0,
         np.bincount(codes[~target], minlength=patients) > 0,
+        float(of_positive.var()) / max(positives - 1, 1) + float(of_negative.var()) / max(negatives - 1, 1),
     )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from medai.core.error import MedaiError
 from medai.core.label import Label
-from medai.evaluation.auroc import auroc
+from medai.evaluation.auroc import Area, auroc
 from medai.evaluation.binary import binary_metrics, binary_statistics
 from medai.evaluation.bootstrap import Key, Statistic, bootstrap, event_strata, jackknife
 from medai.evaluation.curve import average_precision
@@ -64,6 +64,7 @@ def evaluate(
     prevalences: Sequence[float] = (),
     interval: Kind = "percentile",
     stratify: bool = False,
+    auroc_interval: Area = "score",
 ) -> Evaluation:
     """Score a table of predictions.
 
@@ -80,6 +81,7 @@ def evaluate(
         interval: Of the bootstrap: ``"percentile"`` or ``"bca"``.
         stratify: Draw patients with and without events apart, for a test set whose patients were chosen by outcome; see
             `medai.evaluation.bootstrap.event_strata`.
+        auroc_interval: ``"score"``, or ``"wald"`` for DeLong's normal interval, as pROC gives it.
 
     Raises:
         MedaiError: the table is faulty, or a threshold is missing or outside [0, 1].
@@ -87,7 +89,7 @@ def evaluate(
     Example:
         >>> evaluation = evaluate(read_predictions(Path("scores.csv")), None, {"pneumonia": 0.5})
         >>> evaluation.metrics["labels"]["pneumonia"]["auroc"]
-        {'value': 0.98..., 'low': 0.97..., 'high': 0.99..., 'n': 624, 'method': 'DeLong'}
+        {'value': 0.98..., 'low': 0.97..., 'high': 0.99..., 'n': 624, 'method': 'DeLong, score interval'}
     """
     table = check_predictions(table, labels).sort("case_id")
     known = tuple(labels) if labels is not None else infer_labels(table)
@@ -98,11 +100,12 @@ def evaluate(
     statistics = _statistics(data, frozen, len(table))
     draws = bootstrap(patients.cluster, statistics, replicates, seed, strata)
     left_out_once = jackknife(patients.cluster, statistics, seed, strata) if interval == "bca" else None
-    intervals = Intervals(patients, draws, confidence, interval, left_out_once)
+    intervals = Intervals(patients, draws, confidence, interval, left_out_once, auroc_interval)
     rows = groups_metrics(groups, data, frozen, intervals)
     metrics: dict[str, Any] = {
         "schema": SCHEMA, "cases": len(table), "patients": patients.to_dict(),
-        "confidence": confidence, "seed": seed, "replicates": replicates, "interval": interval, "strata": STRATIFIED if stratify else "",
+        "confidence": confidence, "seed": seed, "replicates": replicates, "interval": interval,
+        "auroc_interval": auroc_interval, "strata": STRATIFIED if stratify else "",
         "labels": {each.label.name: _metrics(each, frozen, len(table), intervals, prevalences) for each in data},
         "macro": _macro(data, intervals),
         "groups": rows, "groups_left_out": left_out, "subgroups": subgroups_metrics(rows, groups, data, frozen, intervals),

@@ -133,8 +133,8 @@ def _label_in_group(
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The label's record in the group, and the differences in it."""
     part, rest = data.take(group.chosen), data.take(~group.chosen)
-    inside = estimates(part, threshold, intervals.patients)
-    outside: Mapping[str, Estimate | Lacking] = estimates(rest, threshold, intervals.patients)
+    inside = estimates(part, threshold, intervals.patients, intervals.area)
+    outside: Mapping[str, Estimate | Lacking] = estimates(rest, threshold, intervals.patients, intervals.area)
     record: dict[str, Any] = {"n": len(part.rows)}
     if data.label.kind == "binary":
         record["events"] = int((part.target == 1).sum())

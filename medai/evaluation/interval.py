@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from medai.core.error import MedaiError
-from medai.evaluation.auroc import auroc_figure
+from medai.evaluation.auroc import AREAS, Area, auroc_figure
 from medai.evaluation.bootstrap import Jackknife, Key, bootstrap_figure
 from medai.evaluation.clustered import clustered_auroc_figure
 from medai.evaluation.figure import CONFIDENCE, Figure
@@ -29,6 +29,7 @@ class Intervals:
         confidence: Coverage.
         kind: Of the bootstrap's intervals: ``"percentile"`` or ``"bca"`` (which needs the jackknife).
         jackknife: The same statistics without each patient.
+        area: Of the AUROC's intervals: ``"score"`` or ``"wald"``, see `medai.evaluation.auroc.auroc_interval`.
 
     Raises:
         MedaiError: unknown kind, or BCa without a jackknife.
@@ -43,10 +44,13 @@ class Intervals:
     confidence: float = CONFIDENCE
     kind: Kind = "percentile"
     jackknife: Jackknife | None = None
+    area: Area = "score"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise MedaiError(f"interval is {self.kind!r}; allowed: {', '.join(KINDS)}")
+        if self.area not in AREAS:
+            raise MedaiError(f"auroc_interval is {self.area!r}; allowed: {', '.join(AREAS)}")
         if self.kind == "bca" and self.jackknife is None and self.draws:
             raise MedaiError("BCa intervals need the jackknife of the same statistics and patients; draw it with jackknife(...)")
 
@@ -76,10 +80,10 @@ class Intervals:
     def auroc(
         self, score: Float[np.ndarray, " m"], target: Bool[np.ndarray, " m"], rows: Int64[np.ndarray, " m"], key: Key | None = None
     ) -> Figure:
-        """AUROC with DeLong's interval, or where patients repeat with Obuchowski's; neither needs draws, so `key` may be left out."""
+        """AUROC with the interval of DeLong's variance, or where patients repeat of Obuchowski's; `key` is not needed."""
         if self.patients.repeat:
-            return clustered_auroc_figure(score, target, self.patients.cluster[rows], self.confidence)
-        return auroc_figure(score, target, self.confidence)
+            return clustered_auroc_figure(score, target, self.patients.cluster[rows], self.confidence, self.area)
+        return auroc_figure(score, target, self.confidence, self.area)
 
     def _figure(self, value: float, rows: Int64[np.ndarray, " m"], factors: Sequence[tuple[Key, float]], column: int) -> Figure:
         stratum = self.jackknife.stratum if self.kind == "bca" and self.jackknife else None

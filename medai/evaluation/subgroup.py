@@ -51,8 +51,9 @@ def subgroups_metrics(
     gaps: dict[str, dict[str, Any]] = {group.column: {} for group in named}
     for each in (label.ranked() for label in data):
         threshold = thresholds.get(each.label.name)
-        found = [(group, estimates(each.take(group.chosen), threshold, intervals.patients)) for group in named]
-        worst[each.label.name] = _worst(found, estimates(each, threshold, intervals.patients), each, intervals.confidence)
+        found = [(group, estimates(each.take(group.chosen), threshold, intervals.patients, intervals.area)) for group in named]
+        everywhere = estimates(each, threshold, intervals.patients, intervals.area)
+        worst[each.label.name] = _worst(found, everywhere, each, intervals.confidence)
         for column, by_label in gaps.items():
             of_column = [(group, estimate) for group, estimate in found if group.column == column]
             by_label[each.label.name] = _gaps(of_column, each, intervals)

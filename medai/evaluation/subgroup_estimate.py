@@ -10,12 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
-from scipy.special import expit, logit, stdtrit
+from scipy.special import expit, logit
 
-from medai.evaluation.auroc import DELONG, NEWCOMBE, NO_VARIANCE, absent_class, auroc, newcombe, placements
+from medai.evaluation.auroc import (
+    DELONG,
+    NO_VARIANCE,
+    Area,
+    Auroc,
+    absent_class,
+    auroc,
+    auroc_interval,
+    freedom_of,
+    has_variance,
+    placements,
+)
 from medai.evaluation.binary import FEWEST_EVENTS
-from medai.evaluation.clustered import NEWCOMBE_PATIENTS, OBUCHOWSKI, OBUCHOWSKI_LOGIT
-from medai.evaluation.figure import Figure, missing
+from medai.evaluation.clustered import OBUCHOWSKI, clustered_interval
+from medai.evaluation.figure import CONFIDENCE, Figure, missing
 from medai.evaluation.interval import Intervals
 from medai.evaluation.patient import Patients
 from medai.evaluation.proportion import WILSON, WILSON_CLUSTERED, effective_size, normal_quantile, wilson
@@ -66,13 +77,14 @@ class Lacking:
     reason: str
 
 
-def estimates(data: LabelData, threshold: float | None, patients: Patients) -> dict[str, Estimate | Lacking]:
+def estimates(data: LabelData, threshold: float | None, patients: Patients, kind: Area = "score") -> dict[str, Estimate | Lacking]:
     """A label's metrics in some cases, each only where ten cases or more of the class that it is made of are there.
 
     Args:
         data: The known cases, e.g. of a group.
         threshold: Of a binary label, frozen on validation.
         patients: Of the whole table.
+        kind: Of the AUROC's interval.
 
     Returns:
         ``auroc``, ``sensitivity`` and ``specificity``; of a label with several classes ``accuracy`` and ``macro_auroc``.
@@ -82,36 +94,36 @@ def estimates(data: LabelData, threshold: float | None, patients: Patients) -> d
     assert threshold is not None, "a binary label has a threshold"
     truth, called = data.target == 1, decide(data.probability, threshold)
     return {
-        "auroc": auroc_estimate(data.probability, truth, data.rows, patients),
+        "auroc": auroc_estimate(data.probability, truth, data.rows, patients, kind),
         "sensitivity": proportion_estimate(called[truth], data.rows[truth], patients),
         "specificity": proportion_estimate(~called[~truth], data.rows[~truth], patients),
     }
 
 
 def auroc_estimate(
-    score: Float[np.ndarray, " m"], target: Bool[np.ndarray, " m"], rows: Int64[np.ndarray, " m"], patients: Patients
+    score: Float[np.ndarray, " m"],
+    target: Bool[np.ndarray, " m"],
+    rows: Int64[np.ndarray, " m"],
+    patients: Patients,
+    kind: Area = "score",
 ) -> Estimate | Lacking:
     """AUROC with DeLong's variance, or Obuchowski's (1997, Biometrics 53:567) where patients repeat."""
-    cluster, positives = patients.of(rows), int(target.sum())
-    method = DELONG if cluster is None else OBUCHOWSKI_LOGIT
+    repeat, positives = patients.repeat, int(target.sum())
+    source = OBUCHOWSKI if repeat else DELONG
     if min(positives, len(rows) - positives) < FEWEST_EVENTS:
-        return Lacking(len(rows), method, FEW)
-    if cluster is None:
-        result, influence = auroc(score, target), None
-        value, variance = result.value, result.variance
-    else:
-        value, influence = _auroc_influence(score, target)
-        variance = _obuchowski(influence, target, rows, patients)
-    units, members = patients.distinct(rows), (patients.distinct(rows[target]), patients.distinct(rows[~target]))
-    if math.isnan(variance) or variance <= NO_VARIANCE or not 0 < value < 1:
-        return Estimate(
-            value, 0.0, len(rows), units, rows, influence,
-            lambda confidence: newcombe(value, *members, confidence), NEWCOMBE if cluster is None else NEWCOMBE_PATIENTS,
-        )  # fmt: skip
-    if cluster is None:
-        return Estimate(value, variance, len(rows), units, rows, influence, _normal(value, variance, 0.0, 1.0), method)
-    limits = _logit(value, variance, min(members) - 1)
-    return Estimate(value, variance, len(rows), units, rows, influence, limits, method, source=OBUCHOWSKI)
+        return Lacking(len(rows), source, FEW)
+    members = patients.distinct(rows[target]), patients.distinct(rows[~target])
+    result, influence = _obuchowski(score, target, rows, patients, members) if repeat else (auroc(score, target), None)
+
+    def interval(confidence: float) -> tuple[float, float, str]:
+        return clustered_interval(result, members, confidence, kind) if repeat else auroc_interval(result, confidence, kind)
+
+    method = interval(CONFIDENCE)[2]
+    known = has_variance(result)
+    return Estimate(
+        result.value, result.variance if known else 0.0, len(rows), patients.distinct(rows), rows, influence,
+        lambda confidence: interval(confidence)[:2], method, source=source if known else "",
+    )  # fmt: skip
 
 
 def proportion_estimate(
@@ -219,29 +231,28 @@ def _auroc_influence(score: Float[np.ndarray, " m"], target: Bool[np.ndarray, " 
 
 
 def _obuchowski(
-    influence: Float64[np.ndarray, " m"], target: Bool[np.ndarray, " m"], rows: Int64[np.ndarray, " m"], patients: Patients
-) -> float:
-    """The variance of `clustered_auroc`, from influences that the covariance needs anyway; 0 where a class is of one patient."""
-    of_positive, of_negative = (patients.totals(rows[chosen], influence[chosen]) for chosen in (target, ~target))
-    units = [patients.distinct(rows[chosen]) for chosen in (target, ~target)]
-    if min(units) < 2:
-        return 0.0
-    own = sum(float(part @ part) * _corrected(count) for part, count in zip((of_positive, of_negative), units, strict=True))
-    return own + 2 * float(of_positive @ of_negative) * _corrected(patients.distinct(rows))
+    score: Float[np.ndarray, " m"],
+    target: Bool[np.ndarray, " m"],
+    rows: Int64[np.ndarray, " m"],
+    patients: Patients,
+    members: tuple[int, int],
+) -> tuple[Auroc, Float64[np.ndarray, " m"]]:
+    """As `clustered_auroc`, from influences that the covariance needs anyway; the variance is 0 where a class is of one patient."""
+    value, influence = _auroc_influence(score, target)
+    positives, negatives = int(target.sum()), int((~target).sum())
+    if min(members) < 2:
+        return Auroc(value, 0.0, positives, negatives), influence
+    parts = influence[target], influence[~target]
+    totals = patients.totals(rows[target], parts[0]), patients.totals(rows[~target], parts[1])
+    own = tuple(float(total @ total) * _corrected(count) for total, count in zip(totals, members, strict=True))
+    variance = own[0] + own[1] + 2 * float(totals[0] @ totals[1]) * _corrected(patients.distinct(rows))
+    alone = sum(float(part @ part) * len(part) / (len(part) - 1) for part in parts)
+    freedom = freedom_of((own[0], own[1]), members)
+    return Auroc(value, variance, positives, negatives, freedom, variance / alone if alone > NO_VARIANCE else 1.0), influence
 
 
 def _corrected(units: int) -> float:
     return units / (units - 1) if units > 1 else 0.0
-
-
-def _logit(value: float, variance: float, freedom: int) -> Limits:
-    """As `clustered_auroc_figure` makes the interval of an AUROC."""
-
-    def limits(confidence: float) -> tuple[float, float]:
-        half = float(stdtrit(freedom, 0.5 + confidence / 2)) * math.sqrt(variance) / (value * (1 - value))
-        return float(expit(logit(value) - half)), float(expit(logit(value) + half))
-
-    return limits
 
 
 def _normal(value: float, variance: float, least: float, most: float) -> Limits:

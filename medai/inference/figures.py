@@ -9,6 +9,7 @@ import polars as pl
 
 from medai.core.error import MedaiError
 from medai.core.label import Label
+from medai.evaluation.auroc import Area
 from medai.evaluation.evaluate import Evaluation, evaluate
 from medai.evaluation.frozen_point import OperatingPoints, read_points
 from medai.evaluation.interval import Kind
@@ -36,6 +37,7 @@ def figures(
     evaluation = evaluate(
         table, labels, thresholds, seed=settings.seed, replicates=settings.replicates, group_by=settings.group_by,
         prevalences=settings.prevalences, interval=cast(Kind, settings.interval), stratify=settings.stratify,
+        auroc_interval=cast(Area, settings.auroc_interval),
     )  # fmt: skip
     metrics = dict(evaluation.metrics)
     for name, record in metrics["labels"].items():
@@ -69,6 +71,7 @@ def shaping(settings: EvaluateSettings, thresholds: Mapping[str, float]) -> dict
     return {
         "seed": settings.seed, "replicates": settings.replicates, "group_by": list(settings.group_by), "thresholds": dict(thresholds),
         "prevalences": list(settings.prevalences), "interval": settings.interval, "stratify": settings.stratify,
+        "auroc_interval": settings.auroc_interval,
     }  # fmt: skip
 
 

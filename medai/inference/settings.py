@@ -39,6 +39,7 @@ class EvaluateSettings:
         reference: What to compare with on the same cases: a table of predictions or another candidate.
         margin: Non-inferiority margin of the comparison with ``reference``, in units of its metric, declared beforehand.
         interval: Of the bootstrap: ``percentile``, or ``bca`` (bias-corrected and accelerated).
+        auroc_interval: ``score``, or ``wald`` for DeLong's normal interval, as pROC gives it; with few events it covers too seldom.
         replicates: Bootstrap replicates of the intervals that have no closed form.
         stratify: Draw patients with and without events apart, for a test set whose patients were chosen by their outcome: the
             intervals are conditional on how many there are. Where patients came as they come, it would make them too narrow.
@@ -69,6 +70,7 @@ class EvaluateSettings:
     reference: str | None = None
     margin: float | None = None
     interval: str = "percentile"
+    auroc_interval: str = "score"
     cohorts: str = "cohorts"
     runs: str = "runs"
     replicates: int = 2000

@@ -5,9 +5,23 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.special import ndtri
 
 from medai.core.error import MedaiError
-from medai.evaluation.auroc import DELONG, NEWCOMBE, auroc, auroc_figure, auroc_interval, newcombe, paired_auroc, placements
+from medai.evaluation.auroc import (
+    AREAS,
+    DELONG,
+    NEWCOMBE,
+    PRIOR,
+    auroc,
+    auroc_figure,
+    auroc_interval,
+    newcombe,
+    paired_auroc,
+    placements,
+    score_interval,
+)
+from medai.evaluation.power import hanley_mcneil_variance
 
 MARKERS = {
     "wfns": (0.823678861788618, 0.00146991470882363, 0.7485348878, 0.8988228358),
@@ -34,7 +48,7 @@ def columns(table: pl.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
 def test_auroc_variance_and_interval_are_those_of_proc(asah: pl.DataFrame, marker: str) -> None:
     value, variance, low, high = MARKERS[marker]
     result = auroc(*columns(asah, marker))
-    interval = auroc_interval(result)
+    interval = auroc_interval(result, kind="wald")
     assert (result.value, result.variance) == pytest.approx((value, variance), abs=1e-11)
     assert (result.positives, result.negatives) == (41, 72)
     assert interval[:2] == pytest.approx((low, high), abs=1e-9)
@@ -42,7 +56,7 @@ def test_auroc_variance_and_interval_are_those_of_proc(asah: pl.DataFrame, marke
 
 
 def test_the_interval_of_a_subset_is_that_of_proc(asah: pl.DataFrame) -> None:
-    figure = auroc_figure(*columns(asah.filter(pl.col("gender") == "Female"), "ndka"))
+    figure = auroc_figure(*columns(asah.filter(pl.col("gender") == "Female"), "ndka"), kind="wald")
     assert (figure.low, figure.value, figure.high) == pytest.approx((0.5261398281, 0.6671428571, 0.8081458862), abs=1e-9)
 
 
@@ -106,3 +120,33 @@ def test_a_score_compared_with_itself_differs_by_nothing() -> None:
     score, target = np.linspace(0, 1, 20), np.arange(20) % 3 == 0
     result = paired_auroc(score, score, target)
     assert (result.difference, result.z, result.p) == (0, 0, 1)
+
+
+def binormal(random: np.random.Generator, area: float, positives: int, negatives: int) -> tuple[np.ndarray, np.ndarray]:
+    target = np.arange(positives + negatives) < positives
+    return random.standard_normal(len(target)) + np.sqrt(2) * ndtri(area) * target, target
+
+
+@pytest.mark.parametrize(("area", "positives", "negatives"), [(0.95, 20, 380), (0.98, 36, 36), (0.8, 10, 30)])
+def test_the_score_interval_covers_where_delongs_does_not(area: float, positives: int, negatives: int) -> None:
+    random, covered = np.random.default_rng(5), {"score": 0, "wald": 0}
+    for _ in range(2000):
+        result = auroc(*binormal(random, area, positives, negatives))
+        for kind in AREAS:
+            low, high, _ = auroc_interval(result, kind=kind)
+            covered[kind] += low <= area <= high
+    assert 0.93 <= covered["score"] / 2000 <= 0.98 and covered["wald"] / 2000 < 0.925  # Monte Carlo error 0.005
+
+
+def test_the_ends_of_the_score_interval_are_just_not_rejected() -> None:
+    result = auroc(*binormal(np.random.default_rng(0), 0.9, 30, 60))
+    scale = (result.freedom * result.variance / hanley_mcneil_variance(result.value, 30, 60) + PRIOR) / (result.freedom + PRIOR)
+    low, high = score_interval(result)
+    for end in (low, high):
+        assert abs(end - result.value) / np.sqrt(scale * hanley_mcneil_variance(end, 30, 60)) == pytest.approx(1.959964, abs=1e-5)
+    assert result.value - low > high - result.value
+
+
+def test_with_many_cases_both_intervals_are_one() -> None:
+    result = auroc(*binormal(np.random.default_rng(0), 0.8, 20_000, 20_000))
+    assert auroc_interval(result)[:2] == pytest.approx(auroc_interval(result, kind="wald")[:2], abs=2e-4)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.special import ndtr
+from scipy.special import logit, ndtr, stdtrit
 
 from medai.core.error import MedaiError
 from medai.evaluation.auroc import auroc, auroc_figure, paired_auroc, unpaired_auroc
@@ -10,6 +10,7 @@ from medai.evaluation.bootstrap import bootstrap, rank_statistic
 from medai.evaluation.clustered import (
     NEWCOMBE_PATIENTS,
     OBUCHOWSKI_LOGIT,
+    OBUCHOWSKI_SCORE,
     clustered_auroc,
     clustered_auroc_figure,
     clustered_paired_auroc,
@@ -120,8 +121,13 @@ def test_groups_that_share_patients_are_not_independent() -> None:
 def test_the_figure_names_its_method_and_stays_wide_when_the_variance_is_zero() -> None:
     first, _, target, cluster = simulate(np.random.default_rng(3))
     figure = clustered_auroc_figure(first, target, cluster)
-    assert figure.method == OBUCHOWSKI_LOGIT
+    assert figure.method == OBUCHOWSKI_SCORE
     assert figure.low is not None and figure.high is not None and figure.low < figure.value < figure.high
+    wald = clustered_auroc_figure(first, target, cluster, kind="wald")
+    assert wald.method == OBUCHOWSKI_LOGIT and wald.low is not None and wald.high is not None
+    result, freedom = clustered_auroc(first, target, cluster), min(len(set(cluster[target])), len(set(cluster[~target]))) - 1
+    half = stdtrit(freedom, 0.975) * np.sqrt(result.variance) / (result.value * (1 - result.value))
+    assert logit([wald.low, wald.high]) == pytest.approx(logit(result.value) + np.array([-half, half]))
     perfect = clustered_auroc_figure(target.astype(float), target, cluster)
     assert (perfect.value, perfect.high, perfect.method) == (1, 1, NEWCOMBE_PATIENTS)
     independent = auroc_figure(target.astype(float), target)

@@ -8,6 +8,7 @@ EXACT = {
     "C-index of the expected class": "期望类别的一致性指数（C指数）",
     "Newcombe score interval (DeLong's variance is zero)": "Newcombe得分区间（DeLong方差为零）",
     "logit scale": "logit尺度",
+    "score interval": "得分区间",
     "calibration-in-the-large": "总体校准",
     "Mercaldo logit interval": "Mercaldo的logit区间",
     "Simel log interval": "Simel对数区间",
