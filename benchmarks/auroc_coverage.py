@@ -5,8 +5,9 @@ interval of the package holds the truth exactly where its test does not reject i
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -36,18 +37,19 @@ class Study:
 
 def studies() -> Iterator[Study]:
     """Scenarios on which the interval was chosen, and those on which the choice was confirmed once."""
-    for role, shapes, areas, events, shares in (
-        ("choice", ("equal", "unequal", "ties"), (0.6, 0.8, 0.9, 0.95, 0.98), (10, 36, 100), (0.05, 0.5)),
-        ("confirmation", ("equal", "narrow", "unequal", "ties", "exponential"), (0.6, 0.7, 0.8, 0.9, 0.95, 0.98), (10, 20, 50, 400),
-         (0.05, 0.25, 0.5)),
-    ):  # fmt: skip
-        yield from (Study(role, shape, area, m, p) for shape in shapes for area in areas for m in events for p in shares)
-    for role, areas, events, shares, alike in (
-        ("choice", (0.8, 0.95, 0.98), (20, 40), (0.1, 0.5), (0.2, 0.7)),
-        ("confirmation", (0.7, 0.9, 0.95, 0.97), (15, 30, 60), (0.2, 0.5), (0.05, 0.5, 0.9)),
-    ):
-        for shape in ("patients are ill", "cases are ill"):
-            yield from (Study(role, shape, area, m, p, rho) for area in areas for m in events for p in shares for rho in alike)
+    yield from _alone("choice", ("equal", "unequal", "ties"), (0.6, 0.8, 0.9, 0.95, 0.98), (10, 36, 100), (0.05, 0.5))
+    shapes = ("equal", "narrow", "unequal", "ties", "exponential")
+    yield from _alone("confirmation", shapes, (0.6, 0.7, 0.8, 0.9, 0.95, 0.98), (10, 20, 50, 400), (0.05, 0.25, 0.5))
+    yield from _repeated("choice", (0.8, 0.95, 0.98), (20, 40), (0.1, 0.5), (0.2, 0.7))
+    yield from _repeated("confirmation", (0.7, 0.9, 0.95, 0.97), (15, 30, 60), (0.2, 0.5), (0.05, 0.5, 0.9))
+
+
+def _alone(role: str, *axes: Sequence[Any]) -> Iterator[Study]:
+    return (Study(role, *values) for values in product(*axes))
+
+
+def _repeated(role: str, *axes: Sequence[Any]) -> Iterator[Study]:
+    return (Study(role, *values) for values in product(("patients are ill", "cases are ill"), *axes))
 
 
 def row_of(task: tuple[int, int]) -> dict[str, Any]:
@@ -94,9 +96,12 @@ def _independent(study: Study, simulations: int, random: np.random.Generator) ->
 
 
 def _clustered(study: Study, simulations: int, random: np.random.Generator) -> tuple[dict[str, float], float]:
+    from medai.evaluation.auroc import Auroc
     from medai.evaluation.clustered import clustered_auroc, clustered_interval
 
-    truth, found, members = study.auroc, [], []
+    truth = study.auroc
+    found: list[Auroc] = []
+    members: list[list[int]] = []
     while len(found) < simulations:
         score, target, patient = _patients(study, random)
         both = [int(np.count_nonzero(np.bincount(patient[side]))) for side in (target, ~target)]

@@ -15,6 +15,7 @@ ASSUMED = ("auroc", "sensitivity", "specificity")
 EXAMPLES = """\
   medai precision cohorts/chest-1f2e3d4c                        counts of the test part, prevalences of development
   medai precision --cases 35000 --prevalence nodule=0.05 hernia=0.002
+  medai precision --cases 2000 --prevalence 0.1 --auroc 0.9 --reference 0.87 --power 0.9
   medai precision --cases 500 --patients 300 --icc 0.7 --prevalence 0.1 --simulate 500 --half-width 0.03
 
 The test labels are not read. Planned half-widths assume that the truth is as assumed; no interval is guaranteed."""
@@ -38,8 +39,8 @@ def precision(arguments: list[str]) -> int:
 
     plan = plan_of(
         prevalence, cases, patients, auroc=chosen.auroc, sensitivity=chosen.sensitivity, specificity=chosen.specificity, icc=chosen.icc,
-        correlation=chosen.correlation, power=chosen.power, half_width=chosen.half_width, confidence=chosen.confidence,
-        simulations=chosen.simulate, seed=chosen.seed,
+        correlation=chosen.correlation, power=chosen.power, half_width=chosen.half_width, reference=chosen.reference,
+        confidence=chosen.confidence, simulations=chosen.simulate, seed=chosen.seed,
     )  # fmt: skip
     print(plan_text(plan))
     if chosen.output:
@@ -67,6 +68,7 @@ def _parser() -> Parser:
     parser.add_argument("--correlation", type=float, default=0.5, help="between the AUROCs of two models on the same cases (0.5)")
     parser.add_argument("--power", type=float, default=0.8, help="for the smallest detectable AUROC and difference (0.8)")
     parser.add_argument("--half-width", type=float, help="of the AUROC's interval: how many cases reach it?")
+    parser.add_argument("--reference", type=float, metavar="AUROC", help="of another model on the same cases: what power tells them apart?")
     parser.add_argument("--confidence", type=float, default=0.95, help="coverage of the intervals (0.95)")
     parser.add_argument("--simulate", type=int, default=0, metavar="N", help="check the formulas by N simulated test sets a label")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation (0)")
@@ -131,17 +133,21 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     size = f"{plan['cases']:,} cases of {plan['patients'] or plan['cases']:,} patients, design effect {plan['design_effect']:.2f}"
     columns = ("events", "AUROC", "sens.", "spec.", "AUROC >", "differ.")
     wanted = f"  cases for ±{plan['half_width']:g}" if plan["half_width"] else ""
+    against = f"  positives > 0.5  power over {plan['reference']:g}" if plan["reference"] else ""
     lines = [
         size + (f"; assumed: {assumed}" if assumed else ""),
         f"half-widths of {level} intervals; with a power of {plan['power']:.0%}, an AUROC is told from 0.5 and two models are told apart",
         "",
-        " " * width + "".join(f" {column:>9}" for column in columns) + wanted,
+        " " * width + "".join(f" {column:>9}" for column in columns) + wanted + against,
     ]
     for name, record in plan["labels"].items():
         figures = record["figures"]
         cells = [_number(figures.get(figure, {}).get("half_width"), "±") for figure in ASSUMED]
         cells += [_number(record.get("detectable_auroc")), _number(record.get("detectable_difference"))]
         needed = f"{record['cases_needed']:>{len(wanted)},}" if wanted else ""
+        if against:
+            over = record.get("power_above_reference")
+            needed += f"{record.get('positives_above_chance', '-'):>17}{'-' if over is None else f'{over:.0%}':>{len(against) - 17}}"
         lines.append(f"{name:<{width}} {record['events']:>9,}" + "".join(f" {cell:>9}" for cell in cells) + needed + _warning(record))
         if "simulated" in record:
             drawn = [_number(record["simulated"].get(figure, {}).get("half_width"), "±") for figure in ASSUMED]

@@ -156,38 +156,11 @@ def clustered_paired_auroc(
     return _difference(one, other, confidence)
 
 
-def clustered_unpaired_auroc(
-    score: Float[np.ndarray, " n"],
-    target: Bool[np.ndarray, " n"],
-    group: Bool[np.ndarray, " n"],
-    cluster: Int64[np.ndarray, " n"],
-    confidence: float = CONFIDENCE,
-) -> PairedAuroc:
-    """AUROC of the cases in a group minus that of the rest, where patients repeat and may have cases on both sides.
-
-    Args:
-        score: Higher means more likely positive.
-        target: True for the positives.
-        group: True for the cases of the group.
-        cluster: Patient of each case.
-        confidence: Coverage of the interval.
-
-    Raises:
-        MedaiError: on a side a class is absent, or belongs to fewer than two patients.
-    """
-    codes = np.unique(cluster, return_inverse=True)[1]
-    patients = int(codes.max(initial=-1)) + 1
-    inside, outside = (_influence(score[side], target[side], codes[side], patients) for side in (group, ~group))
-    return _difference(inside, outside, confidence)
-
-
-def _influence(
-    score: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], codes: Int64[np.ndarray, " n"], patients: int | None = None
-) -> _Influence:
+def _influence(score: Float[np.ndarray, " n"], target: Bool[np.ndarray, " n"], codes: Int64[np.ndarray, " n"]) -> _Influence:
     positives, negatives = int(target.sum()), int((~target).sum())
     if positives == 0 or negatives == 0:
         raise MedaiError(f"AUROC needs both classes, got {positives} positives and {negatives} negatives")
-    patients = int(codes.max()) + 1 if patients is None else patients
+    patients = int(codes.max()) + 1
     of_positive, of_negative = placements(score, target)
     value = float(of_positive.mean())
     return _Influence(

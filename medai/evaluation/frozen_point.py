@@ -11,7 +11,6 @@ import polars as pl
 from medai.core.error import MedaiError
 from medai.core.file import canonical_json, hash_text, read_json, write_json
 from medai.core.label import Label
-from medai.evaluation.rule import parse_rule
 from medai.evaluation.table import check_predictions, label_data
 from medai.evaluation.threshold import choose, decide
 
@@ -234,16 +233,6 @@ def known_of(predictions: Path) -> dict[str, str]:
     known = {name: value for name, value in found.items() if isinstance(value, str) and value}
     check_split(known.get("split", ""))
     return known
-
-
-def check_rules(rules: str | Mapping[str, str]) -> None:
-    """Refuse an unknown rule before the work.
-
-    Raises:
-        MedaiError: one is unknown.
-    """
-    for rule in [rules] if isinstance(rules, str) else rules.values():
-        parse_rule(rule)
 
 
 def _share(success: np.ndarray) -> float | None:

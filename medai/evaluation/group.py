@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int64
 
 from medai.evaluation.interval import Intervals
 from medai.evaluation.subgroup_difference import adjust, difference_record
-from medai.evaluation.subgroup_estimate import Estimate, Lacking, estimates, figure_of, in_the_large
+from medai.evaluation.subgroup_estimate import Estimate, Lacking, estimates, figure_of, in_the_large, line_in_group
 from medai.evaluation.table import LabelData
 
 MOST_GROUPS = 50
@@ -140,7 +140,7 @@ def _label_in_group(
         record["events"] = int((part.target == 1).sum())
     record |= {metric: figure_of(estimate, intervals.confidence).to_dict() for metric, estimate in inside.items()}
     if data.label.kind == "binary":
-        record["calibration_in_the_large"] = in_the_large(part, intervals).to_dict()
+        record |= {"calibration_in_the_large": in_the_large(part, intervals).to_dict()} | line_in_group(part, intervals)
     compared = {
         metric: difference_record(estimate, outside[metric], intervals, alone=len(rest.rows) == 0) for metric, estimate in inside.items()
     }

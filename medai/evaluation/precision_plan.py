@@ -21,6 +21,8 @@ from medai.evaluation.power import (
     detectable_auroc,
     detectable_difference,
     hanley_mcneil_variance,
+    paired_power,
+    positives_needed,
     proportion_half_width,
 )
 from medai.evaluation.proportion import normal_quantile
@@ -91,7 +93,8 @@ def simulate(
 def precision(
     prevalence: Mapping[str, float], cases: int, patients: int | None = None, *,
     auroc: float = 0.9, sensitivity: float = 0.9, specificity: float = 0.9, icc: float = 0.5, correlation: float = 0.5,
-    power: float = 0.8, half_width: float | None = None, confidence: float = CONFIDENCE, simulations: int = 0, seed: int = 0,
+    power: float = 0.8, half_width: float | None = None, reference: float | None = None,
+    confidence: float = CONFIDENCE, simulations: int = 0, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """The plan of a test set: half-widths and power of each label, from counts and assumptions alone.
 
@@ -106,6 +109,7 @@ def precision(
         correlation: Between the AUROCs of two models on the same cases.
         power: For which the smallest detectable AUROC and difference are given.
         half_width: Of the AUROC, for which the number of cases is given.
+        reference: AUROC of another model on the same cases; the power to tell the assumed one from it is given.
         confidence: Coverage of the intervals; tests have the size 1 - confidence.
         simulations: Test sets to simulate a label; 0 for none.
         seed: Of the simulation.
@@ -123,6 +127,8 @@ def precision(
     if cases < 1 or not 1 <= (cases if patients is None else patients) <= cases:
         raise MedaiError(f"a plan needs cases, and from one patient up to one a case, got {cases} cases and {patients} patients")
     between(auroc, "the AUROC", 0.5, 1)
+    if reference is not None:
+        between(reference, "the reference's AUROC", 0.5, 1)
     for name, share in (("the sensitivity", sensitivity), ("the specificity", specificity), ("the confidence", confidence)):
         between(share, name)
     count = cases if patients is None else patients
@@ -133,6 +139,8 @@ def precision(
     for number, (name, share) in enumerate(prevalence.items()):
         between(share, f"the prevalence of {name!r}")
         record = _label(share, cases, effect, assumed, correlation, power, confidence)
+        if reference is not None and record["figures"]:
+            record["power_above_reference"] = _power_above(reference, auroc, record, effect, correlation, 1 - confidence)
         if half_width is not None:
             record["cases_needed"] = cases_needed(auroc, share, half_width, effect, confidence)
         if simulations:
@@ -141,7 +149,8 @@ def precision(
         labels[name] = record
     return {
         "schema": SCHEMA, "cases": cases, "patients": patients, "icc": icc, "design_effect": effect, "confidence": confidence,
-        "power": power, "correlation": correlation, "half_width": half_width, "simulations": simulations, "seed": seed, "labels": labels,
+        "power": power, "correlation": correlation, "half_width": half_width, "reference": reference,
+        "simulations": simulations, "seed": seed, "labels": labels,
     }  # fmt: skip
 
 
@@ -171,10 +180,18 @@ def _label(
     few = "too few events" if min(events, cases - events) < FEWEST_EVENTS else ""
     return record | {
         "power_above_chance": auroc_power(auc, positives, negatives, alpha=alpha),
+        "positives_above_chance": math.ceil(positives_needed(auc, power, negatives / positives, alpha=alpha) * effect),
         "detectable_auroc": detectable,
         "detectable_difference": difference,
         "warning": few,
     }
+
+
+def _power_above(reference: float, auc: float, record: Mapping[str, Any], effect: float, correlation: float, alpha: float) -> float:
+    """The power to tell two models on the same cases apart, where Hanley and McNeil give both variances."""
+    sizes = record["events"] / effect, record["rest"] / effect
+    null, other = (hanley_mcneil_variance(area, *sizes) for area in (reference, auc))
+    return paired_power(reference, auc, null, other, correlation * math.sqrt(null * other), alpha=alpha)
 
 
 def planned_beside_reached(plan: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ of two estimates' sums their covariance, which is zero unless a patient has case
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -32,9 +33,11 @@ from medai.evaluation.patient import Patients
 from medai.evaluation.proportion import WILSON, WILSON_CLUSTERED, effective_size, normal_quantile, wilson
 from medai.evaluation.table import LabelData
 from medai.evaluation.threshold import decide
-from medai.evaluation.weak_calibration import calibration_in_the_large
+from medai.evaluation.weak_calibration import calibration_in_the_large, calibration_line
 
 FEW = "too few events"
+EVENTS_FOR_LINE = 100  # of either class
+FEW_FOR_LINE = f"fewer than {EVENTS_FOR_LINE} cases of a class"
 
 Limits = Callable[[float], tuple[float, float]]
 
@@ -157,6 +160,26 @@ def in_the_large(data: LabelData, intervals: Intervals) -> Figure:
     if min(events, len(truth) - events) < FEWEST_EVENTS:
         return missing(len(truth), "calibration-in-the-large", FEW)
     return calibration_in_the_large(data.probability, truth, intervals.patients.of(data.rows), intervals.confidence)
+
+
+def line_in_group(data: LabelData, intervals: Intervals) -> dict[str, dict[str, Any]]:
+    """Calibration slope and intercept of a binary label in a group, as they stand in the metrics.
+
+    Below 100 cases of a class they carry a `warning`: a line through so few says little (Collins et al. 2016, Stat Med 35:214; Van
+    Calster et al. 2019, BMC Med 17:230). Below ten there is no value.
+
+    Args:
+        data: The known cases of the group.
+        intervals: Patients and confidence.
+    """
+    truth, n = data.target == 1, len(data.rows)
+    fewest = min(int(truth.sum()), n - int(truth.sum()))
+    names = ("calibration_slope", "calibration_intercept")
+    if fewest < FEWEST_EVENTS:
+        return {name: missing(n, name.replace("_", " "), FEW).to_dict() for name in names}
+    line = calibration_line(data.probability, truth, intervals.patients.of(data.rows), intervals.confidence)
+    flag = {"warning": FEW_FOR_LINE} if fewest < EVENTS_FOR_LINE else {}
+    return {name: figure.to_dict() | flag for name, figure in zip(names, line, strict=True)}
 
 
 def in_the_large_estimate(data: LabelData, intervals: Intervals) -> Estimate | Lacking:

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import logit, ndtr, stdtrit
 
 from medai.core.error import MedaiError
-from medai.evaluation.auroc import auroc, auroc_figure, paired_auroc, unpaired_auroc
+from medai.evaluation.auroc import auroc, auroc_figure, paired_auroc
 from medai.evaluation.bootstrap import bootstrap, rank_statistic
 from medai.evaluation.clustered import (
     NEWCOMBE_PATIENTS,
@@ -14,7 +14,6 @@ from medai.evaluation.clustered import (
     clustered_auroc,
     clustered_auroc_figure,
     clustered_paired_auroc,
-    clustered_unpaired_auroc,
 )
 
 Simulated = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -102,22 +101,6 @@ def test_it_agrees_with_the_bootstrap_of_patients() -> None:
     assert error == pytest.approx((draws[("a",)][:, 0] - draws[("b",)][:, 0]).std(), rel=0.08)
 
 
-def test_groups_that_share_patients_are_not_independent() -> None:
-    first, _, target, cluster = simulate(np.random.default_rng(12), 200)
-    group = np.random.default_rng(1).random(len(target)) < 0.5
-    shared = clustered_unpaired_auroc(first, target, group, cluster)
-    assert shared.difference == pytest.approx(auroc(first[group], target[group]).value - auroc(first[~group], target[~group]).value)
-    assert shared.covariance > 0
-    apart = (cluster % 2).astype(bool)
-    separate = clustered_unpaired_auroc(first, target, apart, cluster)
-    parts = [clustered_auroc(first[side], target[side], cluster[side]).variance for side in (apart, ~apart)]
-    assert separate.covariance == 0
-    assert separate.error**2 == pytest.approx(sum(parts), abs=1e-12)
-    one_each = clustered_unpaired_auroc(first, target, apart, np.arange(len(target)))
-    delong = unpaired_auroc(auroc(first[apart], target[apart]), auroc(first[~apart], target[~apart]))
-    assert one_each.error == pytest.approx(delong.error, abs=1e-12)
-
-
 def test_the_figure_names_its_method_and_stays_wide_when_the_variance_is_zero() -> None:
     first, _, target, cluster = simulate(np.random.default_rng(3))
     figure = clustered_auroc_figure(first, target, cluster)
@@ -149,7 +132,7 @@ def test_one_patient_in_a_class_has_an_interval_but_no_comparison() -> None:
     with pytest.raises(MedaiError, match="two patients with cases of each class, got 1"):
         clustered_paired_auroc(score, -score, target, cluster)
     with pytest.raises(MedaiError, match="needs both classes, got 0 positives"):
-        clustered_unpaired_auroc(score, target, np.array([True, True, False, False]), cluster)
+        clustered_auroc(score, ~target & target, cluster)
 
 
 def test_a_score_compared_with_itself_differs_by_nothing() -> None:

@@ -13,7 +13,6 @@ from medai.core.label import Label
 from medai.evaluation.frozen_point import (
     OperatingPoints,
     Point,
-    check_rules,
     choose_points,
     known_of,
     read_points,
@@ -150,8 +149,6 @@ def test_nonsense_is_refused_in_one_line() -> None:
         OperatingPoints((), "validation")
     with pytest.raises(MedaiError, match="expected a probability from 0 to 1"):
         Point("nodule", "youden", 1.5, 10, 5, None, None)
-    with pytest.raises(MedaiError, match="unknown threshold rule 'best'"):
-        check_rules({"nodule": "youden", "edema": "best"})
 
 
 def test_what_lies_beside_a_table_tells_where_it_comes_from(tmp_path: Path) -> None:

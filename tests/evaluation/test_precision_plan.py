@@ -136,6 +136,7 @@ def test_a_label_with_hardly_an_event_is_planned_with_a_warning() -> None:
         ({"sensitivity": 1.0}, "the sensitivity is 1; expected between 0 and 1"),
         ({"patients": 200}, "from one patient up to one a case, got 100 cases and 200 patients"),
         ({"power": 1.0}, "the power is 1; expected between 0 and 1"),
+        ({"reference": 1.0}, "the reference's AUROC is 1; expected between 0.5 and 1"),
         ({"correlation": 1.0}, "the correlation of two AUROCs is 1; expected -1 to below 1"),
         ({"simulations": 1}, "a simulation needs at least 2 test sets, got 1"),
     ],
@@ -188,6 +189,15 @@ def test_the_command_prints_a_row_a_label(capsys: pytest.CaptureFixture[str]) ->
     assert rows["nodule"][1] == "60" and rows["nodule"][2] == f"±{expected['figures']['auroc']['half_width']:.4f}"
     assert rows["nodule"][-1] == f"{expected['cases_needed']:,}"
     assert "prevalence 0.25" in rows and printed.count("simulated") == 2
+
+
+def test_the_command_tells_the_power_over_another_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["--cases", "2000", "--prevalence", "nodule=0.1", "--reference", "0.87", "--power", "0.9"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    variances = [hanley_mcneil_variance(area, 200, 1800) for area in (0.87, 0.9)]
+    power = paired_power(0.87, 0.9, *variances, 0.5 * math.sqrt(variances[0] * variances[1]))
+    assert printed[-2].endswith("positives > 0.5  power over 0.87")
+    assert printed[-1].split()[-2:] == [str(math.ceil(positives_needed(0.9, 0.9, 9))), f"{power:.0%}"]
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ def test_methods_and_papers_name_what_was_run_and_nothing_else(binary: Scored, m
     assert PAPERS["ladder"] not in references(alone.metrics, CONTEXT)
     assert PAPERS["ladder"] in references(alone.metrics | {"seal": {"ladder": 0.01}}, CONTEXT)
     table = dict(interval_methods(alone.metrics, EN))
-    assert table["DeLong"] == "AUROC" and "Sensitivity" in table["Wilson"]
+    assert table["DeLong, score interval"] == "AUROC" and "Sensitivity" in table["Wilson"]
     for method in table:
         assert any(method in json.dumps(record, ensure_ascii=False) for record in alone.metrics["labels"].values())
 

@@ -13,7 +13,8 @@ from scipy.stats import chi2_contingency, norm
 
 from medai.core.label import Label
 from medai.evaluation.auroc import auroc, auroc_figure, newcombe, paired_auroc, placements
-from medai.evaluation.clustered import clustered_auroc, clustered_unpaired_auroc
+from medai.evaluation.bootstrap import bootstrap, rank_statistic
+from medai.evaluation.clustered import clustered_auroc
 from medai.evaluation.group import groups_metrics, groups_of
 from medai.evaluation.interval import Intervals
 from medai.evaluation.multiplicity import benjamini_hochberg, holm
@@ -34,6 +35,7 @@ from medai.evaluation.subgroup_estimate import (
 )
 from medai.evaluation.subgroup_gap import expected_maximum, gap_record, pair_confidence, spreads_of
 from medai.evaluation.table import label_data
+from medai.evaluation.weak_calibration import calibration_line
 
 LABEL = Label("x", "binary", ("no", "yes"))
 GRADE = Label("g", "multiclass", ("a", "b", "c"))
@@ -220,15 +222,17 @@ def test_a_patient_on_both_sides_makes_the_difference_surer_or_less_so() -> None
     assert isinstance(first, Estimate) and isinstance(second, Estimate)
     covariance = covariances([first, second], patients)[0, 1]
     figure, p = difference(first, second, covariance, 0.95)
-    expected = clustered_unpaired_auroc(data.probability, data.target == 1, inside, patients.cluster)
+    statistics = {
+        (name,): rank_statistic(data.probability[side], data.target[side] == 1, data.rows[side])
+        for name, side in (("in", inside), ("out", ~inside))
+    }
+    draws = {name: drawn[:, 0] for (name,), drawn in bootstrap(patients.cluster, statistics, 4000, 0).items()}
+    spread = (draws["in"] - draws["out"]).std()
     assert covariance != 0
-    assert covariance == pytest.approx(expected.covariance, rel=0.05, abs=2e-6)
-    assert (figure.value, figure.low, figure.high) == (
-        pytest.approx(expected.difference),
-        pytest.approx(expected.low, abs=5e-4),
-        pytest.approx(expected.high, abs=5e-4),
-    )
-    assert p == pytest.approx(expected.p, abs=5e-3)
+    assert covariance == pytest.approx(np.cov(draws["in"], draws["out"])[0, 1], abs=4 * draws["in"].var() / np.sqrt(4000))
+    assert figure.low is not None and figure.high is not None and p is not None
+    assert (figure.high - figure.low) / (2 * 1.959964) == pytest.approx(spread, rel=0.06)
+    assert p == pytest.approx(2 * norm.sf(abs(figure.value) / spread), abs=0.05)
 
 
 def test_copies_of_every_case_on_both_sides_make_no_difference_at_all() -> None:
@@ -482,3 +486,28 @@ def test_one_patient_with_all_events_is_no_certainty() -> None:
     figure = row_of(rows, "site", "A")["auroc"]
     assert "Newcombe" in figure["method"]
     assert figure["high"] - figure["low"] > 0.3
+
+
+def test_each_group_has_its_calibration_line_with_a_warning_where_it_has_few_events() -> None:
+    table = scored(700)
+    rows, _ = run(table, ["site", "sex"])
+    warned = set()
+    for column in ("site", "sex"):
+        for row in rows[column]:
+            of_group, record = table.filter(pl.col(column) == row["value"]), row["labels"]["x"]
+            probability, truth = of_group["probability.x"].to_numpy(), of_group["target.x"].to_numpy() == 1
+            fewest = min(truth.sum(), (~truth).sum())
+            for name, expected in zip(("calibration_slope", "calibration_intercept"), calibration_line(probability, truth), strict=True):
+                assert record[name]["value"] == pytest.approx(expected.value, abs=1e-9)
+                assert (record[name]["low"], record[name]["high"]) == pytest.approx((expected.low, expected.high), abs=1e-9)
+                assert ("warning" in record[name]) == (fewest < 100)
+                warned.add(fewest < 100)
+    assert warned == {False, True}
+
+
+def test_a_group_with_hardly_an_event_has_no_calibration_line() -> None:
+    table = scored().with_row_index().with_columns(site=pl.when(pl.col("index") < 15).then(pl.lit("tiny")).otherwise(pl.col("site")))
+    rows, _ = run(table.drop("index"), ["site"])
+    assert row_of(rows, "site", "tiny")["calibration_slope"] == {
+        "value": None, "low": None, "high": None, "n": 15, "method": "calibration slope", "reason": "too few events"
+    }  # fmt: skip

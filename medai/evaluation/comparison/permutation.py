@@ -8,12 +8,11 @@ every statistic of the bootstrap is a statistic of this test, and nothing is sor
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
-from scipy.stats import rankdata
+from jaxtyping import Float, Float64, Int64
 
 from medai.core.draw import generator
 from medai.core.error import MedaiError
-from medai.evaluation.bootstrap import Key, Statistic, rank_statistic
+from medai.evaluation.bootstrap import Key, Statistic
 
 OUTPUTS_AT_ONCE = 1 << 19
 ROUNDING = 1e-12
@@ -62,60 +61,6 @@ def permutation_p(observed: float, differences: Float[np.ndarray, " r"], *, exha
 def exhaustive(cluster: Int64[np.ndarray, " n"], replicates: int) -> bool:
     """Whether all swaps are made once, since there are no more than `replicates`."""
     return (1 << min(int(cluster.max(initial=-1)) + 1, 63)) <= replicates
-
-
-def permutation_test(
-    first: Float[np.ndarray, " n"],
-    second: Float[np.ndarray, " n"],
-    target: Bool[np.ndarray, " n"],
-    cluster: Int64[np.ndarray, " n"] | None = None,
-    *,
-    replicates: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """The permutation test of two AUROCs on the same cases (Bandos, Rockette and Gur 2005, Stat Med 24:2873).
-
-    Ranks change places rather than scores, so that models on different scales can be compared.
-
-    Args:
-        first: Higher means more likely positive.
-        second: Another score of the same cases.
-        target: True for the positives.
-        cluster: Patient of each case where patients repeat.
-        replicates: Number of swaps.
-        seed: Of the swaps.
-
-    Returns:
-        The difference of the AUROCs and its two-sided p.
-
-    Raises:
-        MedaiError: a class is absent.
-    """
-    n, key = len(target), ("auroc",)
-    if target.all() or not target.any():
-        raise MedaiError(f"AUROC needs both classes, got {int(target.sum())} positives and {int((~target).sum())} negatives")
-    units = np.arange(n) if cluster is None else np.unique(cluster, return_inverse=True)[1]
-    statistic = stacked_ranks(first, second, target, np.arange(n), n)
-    drawn = permutation_differences({key: statistic}, units, replicates, seed)[key][:, 0]
-    whole = np.repeat(np.array([[1.0, 0.0], [0.0, 1.0]]), n, axis=0)
-    one, other = statistic(whole)[:, 0]
-    return float(one - other), permutation_p(float(one - other), drawn, exhaustive=exhaustive(units, replicates))
-
-
-def stacked_ranks(
-    first: Float[np.ndarray, " m"], second: Float[np.ndarray, " m"], target: Bool[np.ndarray, " m"], rows: Int64[np.ndarray, " m"], n: int
-) -> Statistic:
-    """AUROC and average precision (k = 2) over the stacked outputs of two models, each ranked by itself.
-
-    Args:
-        first: Of the known cases.
-        second: Of the same cases.
-        target: Truth of the known cases.
-        rows: Where the known cases lie among all n.
-        n: Number of all cases.
-    """
-    ranks = np.concatenate([rankdata(first), rankdata(second)])
-    return rank_statistic(ranks, np.tile(target, 2), np.concatenate([rows, rows + n]))
 
 
 def _swaps(cluster: Int64[np.ndarray, " n"], replicates: int, seed: int) -> Iterator[Float64[np.ndarray, "n b"]]:

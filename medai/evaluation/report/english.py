@@ -567,4 +567,8 @@ ENGLISH: dict[str, str] = {
     "m_empty_distance": "Such a case has no distance: it counts as infinite in the median of HD95 and is left out of its mean.",
     "m_percentile": "Intervals of means and medians are the percentiles of the replicates, for {confidence}%.",
     "m_welch": "Differences of means have Welch’s t interval, with the variance between patients where they repeat.",
+    "m_hanley": (
+        "Its interval holds the values that a score test does not reject; the variance at each is that of Hanley and McNeil, scaled to "
+        "the variance estimated here with the weight of ten degrees of freedom for their own, so that few events do not make it too short."
+    ),
 }

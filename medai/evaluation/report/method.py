@@ -12,6 +12,7 @@ from medai.evaluation.report.text import Words
 
 PAPERS = {
     "delong": "DeLong ER, DeLong DM, Clarke-Pearson DL. Biometrics 1988;44:837\u2013845.",
+    "hanley": "Hanley JA, McNeil BJ. Radiology 1982;143:29\u201336.",
     "obuchowski": "Obuchowski NA. Biometrics 1997;53:567\u2013578.",
     "newcombe": "Newcombe RG. Stat Med 2006;25:559\u2013573.",
     "wilson": "Wilson EB. J Am Stat Assoc 1927;22:209\u2013212.",
@@ -40,7 +41,7 @@ PAPERS = {
     "integrated_gradients": "Sundararajan M, Taly A, Yan Q. ICML 2017:3319\u20133328.",
 }
 MARKS = {
-    "delong": "DeLong", "obuchowski": "Obuchowski", "newcombe": "Newcombe", "wilson": "Wilson", "effective": "effective sample size",
+    "delong": "DeLong", "hanley": ", score interval", "obuchowski": "Obuchowski", "newcombe": "Newcombe", "wilson": "Wilson", "effective": "effective sample size",
     "bootstrap": "bootstrap", "bca": "BCa", "simel": "Simel",
     "mercaldo": "Mercaldo", "mover": "MOVER",
 }  # fmt: skip
@@ -66,7 +67,7 @@ def methods(evaluation: Evaluation, context: ReportContext, words: Words) -> lis
     if "binary" in kinds:
         said.append(words["m_decision_here" if context.split == "validation" else "m_decision"].format(origin=origin(context, words)))
     said += [words["m_argmax"]] * bool(kinds - {"binary"}) + [words["m_auroc"]]
-    said += [words[f"m_{key}"] for key in ("delong", "obuchowski") if key in marks]
+    said += [words[f"m_{key}"] for key in ("delong", "obuchowski", "hanley") if key in marks]
     if "wilson" in marks:
         said.append(words["m_wilson"].format(cluster=words["m_cluster"] if "effective" in marks else ""))
     if "bootstrap" in marks and metrics["replicates"]:
