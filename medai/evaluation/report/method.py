@@ -41,7 +41,8 @@ PAPERS = {
     "integrated_gradients": "Sundararajan M, Taly A, Yan Q. ICML 2017:3319\u20133328.",
 }
 MARKS = {
-    "delong": "DeLong", "hanley": ", score interval", "obuchowski": "Obuchowski", "newcombe": "Newcombe", "wilson": "Wilson", "effective": "effective sample size",
+    "delong": "DeLong", "hanley": ", score interval", "obuchowski": "Obuchowski", "newcombe": "Newcombe",
+    "wilson": "Wilson", "effective": "effective sample size",
     "bootstrap": "bootstrap", "bca": "BCa", "simel": "Simel",
     "mercaldo": "Mercaldo", "mover": "MOVER",
 }  # fmt: skip
