@@ -194,3 +194,13 @@ def test_without_replicates_only_the_bootstrap_intervals_are_missing(binary: Sco
 def test_labels_are_inferred_from_the_columns(multilabel: Scored) -> None:
     table, _, thresholds = multilabel
     assert evaluate(table, None, thresholds, replicates=5).labels[0] == Label("nodule", "binary", ("negative", "positive"))
+
+
+def test_delongs_own_interval_is_given_where_it_is_asked_for(binary: Scored) -> None:
+    table = binary[0].with_columns(site=pl.Series(["A", "B"] * 100))
+    found = evaluate(table, *binary[1:], replicates=0, group_by=["site"], auroc_interval="wald").metrics
+    probability, truth = table["probability.pneumonia"].to_numpy(), table["target.pneumonia"].to_numpy() == 1
+    assert found["labels"]["pneumonia"]["auroc"] == auroc_figure(probability, truth, kind="wald").to_dict()
+    assert {row["labels"]["pneumonia"]["auroc"]["method"] for row in found["groups"]["site"]} == {"DeLong"}
+    with pytest.raises(MedaiError, match="auroc_interval is 'walt'; allowed: score, wald"):
+        evaluate(table, *binary[1:], replicates=0, auroc_interval="walt")  # type: ignore[arg-type]
