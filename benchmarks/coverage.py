@@ -227,13 +227,27 @@ def of_auroc(quick: bool) -> dict[str, Any]:
     return {"summary": summary, "rows": rows}
 
 
+def _compact(record: dict[str, Any]) -> str:
+    """JSON with a line a scenario, so that a change can be read."""
+    parts = (f"{json.dumps(key)}: {_lines(value)}" for key, value in record.items())
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _lines(value: Any) -> str:
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(json.dumps(row) for row in value) + "\n]"
+    if isinstance(value, dict):
+        return "{" + ",\n".join(f"{json.dumps(key)}: {_lines(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     chosen = parser.parse_args()
     from medai.core.environment import commit, hardware, versions
-    from medai.core.file import read_json, write_json
+    from medai.core.file import atomic_file, read_json
 
     path = Path(__file__).parent / "results" / "coverage.json"
     old: dict[str, Any] = read_json(path) if path.is_file() and not chosen.quick else {}
@@ -252,7 +266,8 @@ def main() -> None:
     if chosen.quick:
         print(json.dumps(record)[:200])
     else:
-        write_json(path, record)
+        with atomic_file(path) as temporary:
+            temporary.write_text(_compact(record), encoding="utf-8")
 
 
 if __name__ == "__main__":

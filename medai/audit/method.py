@@ -13,6 +13,6 @@ METHODS = (
     distribution where every cell expects 5 cases, else from 2,000 permutations, corrected for the number of tests after Holm. A warning
     needs V of at least 0.2 and p below 0.05.""",
     """Metadata alone: ridge logistic regression on all categories, fitted on four fifths of the patients and applied to the others; the
-    AUROC of these scores has DeLong's interval, or where patients repeat that of a bootstrap of patients. A warning needs an AUROC of at
-    least 0.65 and an interval above 0.5.""",
+    AUROC of these scores has a score interval on DeLong's variance, or where patients repeat that of a bootstrap of patients. A warning
+    needs an AUROC of at least 0.65 and an interval above 0.5.""",
 )
