@@ -107,7 +107,10 @@ def decode_some(task: tuple[list[str], bool]) -> int:
 
 def codec_rate(paths: list[str], store: bool) -> float:
     """Frames a second of as many processes as there are cores, started and warm."""
+    from medai.core.tasks import MEMORY
+
     parts = [paths[start::CORES] for start in range(CORES)]
+    os.environ.update(MEMORY)  # the codec's processes keep their memory as those of the ingest do
     with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
         list(pool.map(decode_some, [(part[:1], store) for part in parts]))
         start = time.perf_counter()
