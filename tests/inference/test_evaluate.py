@@ -116,8 +116,8 @@ def test_the_record_says_what_was_scored_on_what_and_how(vendor: list[str], tmp_
     assert command([*vendor, f"output={tmp_path / 'out'}", "seed=7"]) == 0
     metrics = metrics_in(tmp_path / "out")
     assert set(metrics) == {
-        "schema", "cases", "patients", "confidence", "seed", "replicates", "interval", "strata", "labels", "macro", "groups",
-        "groups_left_out", "subgroups", "precision", "flow", "candidate", "cohort", "split", "refused", "looks_at_test",
+        "schema", "cases", "patients", "confidence", "seed", "replicates", "interval", "auroc_interval", "strata", "labels", "macro",
+        "groups", "groups_left_out", "subgroups", "precision", "flow", "candidate", "cohort", "split", "refused", "looks_at_test",
     }  # fmt: skip
     assert (metrics["schema"], metrics["cases"], metrics["seed"], metrics["replicates"]) == ("medai.metrics/2", COUNTS["test"], 7, 40)
     assert metrics["candidate"]["kind"] == "onnx" and len(metrics["candidate"]["hash"]) == 64
