@@ -10,6 +10,7 @@ from medai.cohort.key import Keys
 from medai.cohort.schema import (
     CASES,
     DEVELOPMENT_LABELS,
+    INSTANCES,
     QUARANTINE,
     RECORD,
     SCHEMA_VERSION,
@@ -101,6 +102,10 @@ class Cohort:
     def quarantine(self) -> pl.DataFrame:
         """Everything that was refused, with its reason."""
         return self._read(QUARANTINE)
+
+    def instances(self) -> pl.DataFrame:
+        """A row a file that was found, of a cohort whose cases can be several files: see `medai.cohort.schema.INSTANCE_SCHEMA`."""
+        return self._read(INSTANCES)
 
     def select(self, split: str, uncertain: bool = False) -> pl.DataFrame:
         """The cases of a split with its labels.

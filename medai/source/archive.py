@@ -36,12 +36,13 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 _LISTED = tuple[str, int, int, str | None, str | None]
 
 
-def list_items(path: str | None, leave_out: Path | None = None) -> pl.DataFrame:
+def list_items(path: str | None, leave_out: Path | None = None, key: str = "dataset.path") -> pl.DataFrame:
     """Every file of a folder, with the members of its archives; or those of one archive; or those that a DICOMDIR names.
 
     Args:
         path: A folder, a zip archive, or a DICOMDIR (PS3.10 8.6).
         leave_out: A file that is part of the definition, e.g. the label table.
+        key: What the path was given as, for errors.
 
     Returns:
         LISTING_SCHEMA, in the order of the names. A member has the time of its archive.
@@ -49,8 +50,8 @@ def list_items(path: str | None, leave_out: Path | None = None) -> pl.DataFrame:
     Raises:
         MedaiError: nothing is there, or a file that is none of these.
     """
-    if existing(path).is_dir():
-        listing = list_files(path, leave_out)
+    if existing(path, key).is_dir():
+        listing = list_files(path, leave_out, key)
         return _frame([listing.with_columns(code=None, message=None).cast(dict(LISTING_SCHEMA))], existing(path))  # type: ignore[arg-type]
     file = existing(path)
     status = file.stat()
@@ -59,7 +60,7 @@ def list_items(path: str | None, leave_out: Path | None = None) -> pl.DataFrame:
     elif scan_header(file)["code"] == "dicomdir":
         rows = _referenced(file)
     else:
-        raise MedaiError(f"dataset.path {file} is a file; give the folder that holds the images, a zip archive or a DICOMDIR")
+        raise MedaiError(f"{key} {file} is a file; give the folder that holds the images, a zip archive or a DICOMDIR")
     return pl.DataFrame(list(rows), schema=LISTING_SCHEMA, orient="row").unique("item", keep="first").sort("item")
 
 

@@ -17,19 +17,20 @@ _ESCAPED = {0xDC00 + byte: 0x10FE00 + byte for byte in range(0x80, 0x100)}  # fr
 _PLAIN = {there: here for here, there in _ESCAPED.items()}
 
 
-def list_files(path: str | None, leave_out: Path | None = None) -> pl.DataFrame:
+def list_files(path: str | None, leave_out: Path | None = None, key: str = "dataset.path") -> pl.DataFrame:
     """Every file under a folder, with any name and extension.
 
     Args:
         path: The folder.
         leave_out: A file that is part of the definition, e.g. the label table.
+        key: What the path was given as, for errors.
 
     Raises:
         MedaiError: the folder is not set, missing, not a folder, or holds no file.
     """
-    folder = existing(path)
+    folder = existing(path, key)
     if not folder.is_dir():
-        raise MedaiError(f"dataset.path {folder} is a file; give the folder that holds the images")
+        raise MedaiError(f"{key} {folder} is a file; give the folder that holds the images")
     known = leave_out.resolve() if leave_out else None
     frames, batch = [], []
     for entry in _walk(str(folder)):
@@ -42,7 +43,7 @@ def list_files(path: str | None, leave_out: Path | None = None) -> pl.DataFrame:
     frames.append(pl.DataFrame(batch, schema=ITEM_SCHEMA, orient="row"))
     listing = pl.concat(frames).sort("item")
     if listing.is_empty():
-        raise MedaiError(f"dataset.path {folder} holds no files; give the folder that holds the images")
+        raise MedaiError(f"{key} {folder} holds no files; give the folder that holds the images")
     return listing
 
 
