@@ -24,13 +24,15 @@ def audit(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     chosen = parser.parse_args(arguments)
     from medai.audit.audit import audit_cohort, default_folder
-    from medai.audit.page import told, write_audit
+    from medai.audit.page import check_place, told, write_audit
     from medai.cohort.cohort import Cohort
 
     opened = Cohort.open(chosen.cohort)
+    folder = chosen.output or default_folder(opened)
+    check_place(folder)
     found = audit_cohort(opened, test_labels=chosen.test_labels, near=chosen.near, workers=chosen.workers)
     created = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    page = write_audit(found, chosen.output or default_folder(opened), images=chosen.images, created=created)
+    page = write_audit(found, folder, images=chosen.images, created=created)
     print("\n".join(told(found.findings)))
     print(f"\naudit        {page}")
     return 2 if found.errors else 0

@@ -32,6 +32,7 @@ from medai.config_error import did_you_mean, explain
 from medai.config_space import split_space
 from medai.core.error import MedaiError
 from medai.core.file import canonical_json, hash_text
+from medai.core.hard_stop import check_allow
 from medai.core.progress import say
 from medai.export.settings import ExportSettings
 from medai.inference.settings import EvaluateSettings
@@ -247,7 +248,9 @@ def _to_settings(config: DictConfig) -> Any:
     if missing:
         raise MedaiError(f"{missing[0]} has no value; give it as {missing[0]}=…")
     _refuse_strangers(config)
-    return OmegaConf.to_object(config)
+    settings = OmegaConf.to_object(config)
+    check_allow(getattr(settings, "allow", ()))
+    return settings
 
 
 def _refuse_strangers(node: DictConfig, prefix: str = "") -> None:

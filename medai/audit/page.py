@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,7 @@ from medai.audit.finding import ERROR, NOTE, REVIEW, WARNING, Finding, plural
 from medai.audit.method import METHODS
 from medai.audit.phash import grey
 from medai.audit.pixel import CasePixels
+from medai.core.error import MedaiError
 from medai.core.file import atomic_file, write_json
 from medai.evaluation.report.gallery import LONGEST_NAME, png
 from medai.evaluation.report.svg import interval_bar, scale
@@ -59,6 +61,20 @@ class PicturedPair:
     keys: tuple[str, str]
     lines: tuple[str, ...]
     pictures: tuple[str | None, str | None]
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder that cannot be written, before the work.
+
+    Raises:
+        MedaiError: it cannot be made, or no file can be made in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise MedaiError(f"the audit cannot be written to {folder} ({error.strerror}); name another folder: --output FOLDER") from None
 
 
 def write_audit(audit: Audit, folder: Path, *, images: bool | None = None, created: str = "") -> Path:

@@ -12,12 +12,16 @@ from medai.cohort.keep import NEW, SIDES, kept_record, kept_sides
 from medai.cohort.period import Period
 from medai.cohort.stratify import draw_groups, patient_groups
 from medai.core.error import MedaiError
+from medai.core.progress import say
 
 DEFAULT_TEST = 0.15
 SOURCE_SPLITS = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
 }  # fmt: skip
 SETTINGS = ("validation", "test", "seed", "hold_out", "strata")
+COLUMNS = ("site", "manufacturer", "model", "modality", "body_part", "laterality", "view", "sex", "age_years")
+"""What `hold_out` and `strata` may name: what is known of a case, and no place in a file."""
+NAMES = ("patient_id", "study_id", "series_id", "case_id")  # of which `hold_out` may name single ones
 PERIOD = "study_date"  # the key of `hold_out` that holds a period and no values
 KEPT_MOVED = "kept-patients-moved"  # the override where the settings would move a patient of the earlier cohort
 
@@ -49,6 +53,10 @@ class SplitSettings:
             raise MedaiError(f"dataset.split.test is {self.test}; it is a fraction of all cases in [0, 1]")
         if self.test and (self.hold_out or self.period):
             raise MedaiError("dataset.split has test and hold_out; give one of them, since both say which cases are test cases")
+        for column in self.strata:
+            _check_column(column, "strata", COLUMNS)
+        for column in self.hold_out:
+            _check_column(column, "hold_out", (*COLUMNS, PERIOD, *NAMES))
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> "SplitSettings":
@@ -63,6 +71,11 @@ class SplitSettings:
         validation = _number(value, "validation") if "validation" in value else SplitSettings.validation
         strata = tuple(_texts(value.get("strata") or ()))
         return SplitSettings(validation, test, int(_number(value, "seed")) if "seed" in value else 0, hold_out, strata, period)
+
+
+def _check_column(column: str, key: str, allowed: Sequence[str]) -> None:
+    if column not in allowed:
+        raise MedaiError(f"dataset.split.{key} names the column {column!r}; allowed: {', '.join(allowed)}")
 
 
 def _number(value: Mapping[str, Any], key: str) -> float:
@@ -114,9 +127,20 @@ def split_cases(
         pl.Series("split", np.where(test, "test", np.where(validation, "validation", "train")), dtype=pl.String),
     )
     method = how | method | more | {"seed": settings.seed, "grouped_by": "patient_id", "stratified_by": [*labels.columns, *settings.strata]}
+    _tell_empty(frame, method)
     if kept is not None:
         method["kept"] = {"cohort": kept_from, **kept_record(cases, group, sides, kept), "patients_not_moved": moved}
     return frame, method
+
+
+def _tell_empty(cases: pl.DataFrame, method: Mapping[str, Any]) -> None:
+    """Say where a draw of whole patients left a split without a case; a split that is not drawn is as the user wants it."""
+    empty = [name for name in ("validation", "test") if str(method.get(name, "")).startswith("fraction") and name not in cases["split"]]
+    if empty:
+        patients = int(patient_groups(cases).max()) + 1 if len(cases) else 0
+        what = f"{' and '.join(empty)} {'have' if len(empty) > 1 else 'has'} 0 cases, since whole patients are drawn"
+        advice = " ".join(f"dataset.split.{name}={2 / max(patients, 4):.2g}" for name in empty)
+        say(f"the split: {what} and there are {patients:,}; add patients, or draw more of them, e.g. {advice}")
 
 
 def _told(
@@ -204,8 +228,8 @@ def _validation_cases(
 
 def _need_case_column(cases: pl.DataFrame, column: str, key: str) -> None:
     if column not in cases.columns or cases[column].dtype.is_nested():
-        known = [name for name in cases.columns if not cases[name].dtype.is_nested()]
-        raise MedaiError(f"dataset.split.{key} names the column {column!r}; the cases have: {', '.join(known)}")
+        known = [name for name in COLUMNS if name in cases.columns]
+        raise MedaiError(f"dataset.split.{key} names the column {column!r}; the cases have: {', '.join(known) or 'none of the allowed'}")
 
 
 def _held_out(cases: pl.DataFrame, hold_out: Mapping[str, Sequence[str]]) -> Bool[np.ndarray, " N"]:

@@ -101,7 +101,7 @@ def _trimmed(data: bytes, separator: str, path: Path) -> bytes:
     """
     out = io.StringIO(newline="")
     writer, named = csv.writer(out, delimiter=separator), 0
-    for number, row in enumerate(csv.reader(io.StringIO(data.decode("utf-8", errors="replace"), newline=""), delimiter=separator)):
+    for number, row in enumerate(csv.reader(io.StringIO(data.decode("utf-8", errors="replace"), newline=""), delimiter=separator), start=1):
         if not row:
             continue
         named = named or len(row)

@@ -62,8 +62,7 @@ def write_refused(frame: pl.DataFrame, path: Path) -> None:
         if (folder / QUARANTINE).is_file():
             raise MedaiError(f"{path} lies in the cohort {folder}, which holds no names of files; name a place outside")
     try:
-        with atomic_file(path) as temporary:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                frame.write_csv(stream)
+        with atomic_file(path) as temporary, os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            frame.write_csv(stream)
     except OSError as error:
         raise MedaiError(f"{path} cannot be written ({error.strerror}); name another place") from None

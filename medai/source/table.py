@@ -14,6 +14,7 @@ from medai.source.readers import ReaderSettings, check_fit, combine
 from medai.source.target import Target, as_text
 
 OLDEST_YEARS = 90.0  # ages over 89 are one group (45 CFR 164.514 (b)(2)(i)(C))
+FIRST_ROW = 2  # of the values, as a spreadsheet counts: the header is row 1
 KEY_ROLES = ("file", "patient", "study", "accession", "series", "instance")
 ROLES = (*KEY_ROLES, "site", "sex", "age", "split", "reader")
 SCIENTIFIC = r"^\d(?:[.,]\d+)?[eE]\+\d+$"  # what a spreadsheet makes of a long number
@@ -108,10 +109,10 @@ def _names(raw: pl.Series, key: str, path: Path) -> pl.Series:
     names = as_text(raw, empty=("",)).alias("key")
     nameless = names.is_null().arg_true()
     if len(nameless):
-        raise MedaiError(f"{path} row {nameless[0] + 1} has an empty {key!r}; every row needs one")
+        raise MedaiError(f"{path} row {nameless[0] + FIRST_ROW} has an empty {key!r}; every row needs one")
     rounded = names.str.contains(SCIENTIFIC).arg_true()
     if len(rounded):
-        got = f"{path} row {rounded[0] + 1}: {key!r} is {names[rounded[0]]!r}, which a spreadsheet has made of a longer number"
+        got = f"{path} row {rounded[0] + FIRST_ROW}: {key!r} is {names[rounded[0]]!r}, which a spreadsheet has made of a longer number"
         raise MedaiError(f"{got}; format the column as text or as a number without decimals, and write the table again")
     return names
 
@@ -120,12 +121,14 @@ def _check_encoding(frame: pl.DataFrame, path: Path) -> None:
     for series in frame:
         bad = series.str.contains(REPLACED, literal=True).fill_null(False).arg_true()
         if len(bad):
-            raise MedaiError(f"{path} row {bad[0] + 1}: {series.name!r} is not encoded as UTF-8; save the table as UTF-8 (CSV UTF-8)")
+            raise MedaiError(
+                f"{path} row {bad[0] + FIRST_ROW}: {series.name!r} is not encoded as UTF-8; save the table as UTF-8 (CSV UTF-8)"
+            )
 
 
 def _votes(target: Target, frame: pl.DataFrame, label: Label, where: str) -> pl.Series:
     """One vote a row, or a list of them where the readers have columns of their own."""
-    votes = target.votes(frame, label, where)
+    votes = target.votes(frame, label, where, FIRST_ROW)
     if len(votes) == 1:
         return votes[0].alias(f"label.{label.name}")
     together = pl.DataFrame(votes).select(pl.concat_list(pl.all()).list.drop_nulls())[:, 0]
@@ -181,7 +184,7 @@ def _person(frame: pl.DataFrame, roles: Mapping[str, str], path: Path) -> list[p
     known = split.replace_strict(list(SOURCE_SPLITS), list(SOURCE_SPLITS.values()), default=None, return_dtype=pl.String)
     bad = (split.is_not_null() & known.is_null()).arg_true()
     if len(bad):
-        raise MedaiError(f"{path} row {bad[0] + 1}: the split is {split[bad[0]]!r}; allowed: train, validation, test")
+        raise MedaiError(f"{path} row {bad[0] + FIRST_ROW}: the split is {split[bad[0]]!r}; allowed: train, validation, test")
     sex = texts("sex").str.to_lowercase().replace_strict(list(SEXES), list(SEXES.values()), default=None, return_dtype=pl.String)
     years = texts("age").str.extract(r"^0*(\d+(?:\.\d+)?)\s*[Yy]?$").cast(pl.Float64).clip(0, OLDEST_YEARS)
     columns = {"patient": texts("patient"), "site": texts("site"), "sex": sex, "age_years": years, "split": known}

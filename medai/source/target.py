@@ -78,24 +78,24 @@ class Target:
             check_fit(self.rule, label)
         return label
 
-    def columns(self, raw: pl.Series, label: Label, where: str) -> tuple[pl.Series, pl.Series]:
+    def columns(self, raw: pl.Series, label: Label, where: str, first_row: int = 1) -> tuple[pl.Series, pl.Series]:
         """The columns of `Scan.annotations`: the class index of every raw value, and whether it is uncertain (then it has none)."""
-        indices = self.indices(raw, label, where).alias(f"label.{label.name}")
+        indices = self.indices(raw, label, where, first_row).alias(f"label.{label.name}")
         return indices, self._uncertain(self._texts(raw, label), label).alias(f"label.{label.name}.uncertain")
 
-    def votes(self, raw: pl.DataFrame, label: Label, where: str) -> list[pl.Series]:
+    def votes(self, raw: pl.DataFrame, label: Label, where: str, first_row: int = 1) -> list[pl.Series]:
         """The vote of each raw column: the class index, -1 where it is uncertain, null where it is unknown."""
         votes = []
         for column in self.sources:
-            indices, uncertain = replace(self, column=column).columns(raw[column], label, where)
+            indices, uncertain = replace(self, column=column).columns(raw[column], label, where, first_row)
             votes.append(indices.set(uncertain, UNCERTAIN_VOTE).alias(column))
         return votes
 
-    def indices(self, raw: pl.Series, label: Label, where: str) -> pl.Series:
+    def indices(self, raw: pl.Series, label: Label, where: str, first_row: int = 1) -> pl.Series:
         """The class index of every raw value; empty and uncertain cells are null.
 
         Raises:
-            MedaiError: a value outside the classes. The row is named (counted from 1), since the definition is wrong then.
+            MedaiError: a value outside the classes. The row is named (the first is `first_row`), since the definition is wrong then.
         """
         known = self._meanings(label)
         texts = self._texts(raw, label)
@@ -104,7 +104,7 @@ class Target:
         bad = (texts.is_not_null() & indices.is_null() & ~uncertain).arg_true()
         if len(bad):
             allowed = ", ".join(self.values) if self.values else f"{', '.join(label.classes)} (or 0 to {len(label.classes) - 1})"
-            got = f"{where} row {bad[0] + 1}: {self.column!r} is {str(raw[int(bad[0])]).strip()!r}"
+            got = f"{where} row {bad[0] + first_row}: {self.column!r} is {str(raw[int(bad[0])]).strip()!r}"
             hint = f"; if it means not sure, say uncertain: {UNCERTAIN}" if texts[bad[0]] == UNCERTAIN else ""
             raise MedaiError(f"{got}; allowed for the label {self.name!r}: {allowed}{hint}")
         return indices.set(uncertain, None).alias(self.name)

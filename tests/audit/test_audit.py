@@ -12,6 +12,7 @@ from medai.audit.audit import Audit, audit_cohort
 from medai.audit.finding import Finding
 from medai.audit.gate import check_audited, gate
 from medai.audit.page import told, write_audit
+from medai.cli import main
 from medai.cohort.cohort import Cohort
 from medai.cohort.schema import TEST_LABELS
 from medai.core.error import MedaiError
@@ -195,3 +196,19 @@ def test_the_page_of_a_keyed_cohort_shows_no_image_unless_asked(
 def test_the_same_cohort_has_the_same_audit(make_cohort: MakeCohort, rows: list[dict[str, Any]]) -> None:
     cohort = make_cohort(rows)
     assert audit_cohort(cohort).to_dict() == audit_cohort(cohort, workers=1).to_dict()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    make_cohort: MakeCohort,
+    rows: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cohort = make_cohort(rows)
+    cohort.path.with_name(f"{cohort.path.name}.audit").write_text("in the way")
+    monkeypatch.setattr("medai.audit.audit.audit_cohort", lambda *_, **__: pytest.fail("the audit has begun"))
+    assert main(["audit", str(cohort.path)]) == 2
+    assert "name another folder: --output FOLDER" in capsys.readouterr().err
+    assert main(["audit", str(cohort.path), "--output", str(tmp_path / "made" / "cohort.json" / "x")]) == 2
+    assert "name another folder: --output FOLDER" in capsys.readouterr().err

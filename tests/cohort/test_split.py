@@ -91,7 +91,7 @@ def test_a_site_is_held_out_and_validation_comes_from_the_rest() -> None:
 def test_a_site_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(MedaiError, match=r"hold_out.site is '50', which no case has; the values are: 0, 1, 2"):
         split_cases(_cases(30), _labels(30, [0.3]), SplitSettings(hold_out={"site": ["50"]}))
-    with pytest.raises(MedaiError, match="names the column 'hospital'; the cases have: case_id"):
+    with pytest.raises(MedaiError, match="names the column 'hospital'; allowed: site, manufacturer"):
         split_cases(_cases(30), _labels(30, [0.3]), SplitSettings(hold_out={"hospital": ["50"]}))
 
 
@@ -274,7 +274,7 @@ def test_a_site_s_share_is_kept_where_it_is_a_stratum() -> None:
     for site in "abc":
         assert (split.filter(pl.col("site") == site)["split"] == "test").mean() == pytest.approx(0.2, abs=0.03)
     assert method["stratified_by"] == ["l0", "site"]
-    with pytest.raises(MedaiError, match="dataset.split.strata names the column 'hospital'; the cases have: case_id"):
+    with pytest.raises(MedaiError, match="dataset.split.strata names the column 'hospital'; allowed: site, manufacturer"):
         split_cases(cases, _labels(900, [0.3]), SplitSettings(strata=("hospital",)))
 
 
@@ -301,3 +301,23 @@ def test_sixty_thousand_patients_with_fourteen_labels_take_seconds() -> None:
     start = time.monotonic()
     split_cases(cases, labels, SplitSettings())
     assert time.monotonic() - start < 30  # 1 to 2 s when the machine is free
+
+
+@pytest.mark.parametrize("column", ["position", "shard", "pixel_hash", "site_of_birth"])
+def test_a_stratum_that_no_user_can_mean_is_told_with_the_settings(column: str) -> None:
+    with pytest.raises(MedaiError, match="allowed: site, manufacturer, model, modality") as told:
+        SplitSettings.from_dict({"strata": [column]})
+    assert "shard," not in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_draw_that_leaves_a_split_empty_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    cases = pl.DataFrame({"case_id": [f"c{number}" for number in range(3)], "patient_id": ["a", "b", "c"]}).with_columns(
+        source_split=pl.lit(None, dtype=pl.String)
+    )
+    split, _ = split_cases(cases, _labels(3, [0.0]), SplitSettings())
+    empty = {"validation", "test"} - set(split["split"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert empty and all(name in line for name in empty) and "0 cases" in line and "there are 3" in line
+    split_cases(cases, _labels(3, [0.0]), SplitSettings(validation=0, test=0))
+    split_cases(_cases(300), _labels(300, [0.3]), SplitSettings())
+    assert capsys.readouterr().err == ""

@@ -118,7 +118,7 @@ def test_trailing_separators_and_blank_lines_are_nothing(tmp_path: Path) -> None
 
 
 def test_cells_under_no_name_are_refused_with_their_row(tmp_path: Path) -> None:
-    with pytest.raises(MedaiError, match=r"t.csv row 2 has 3 cells under 2 names; put cells that hold ',' in double quotes"):
+    with pytest.raises(MedaiError, match=r"t.csv row 3 has 3 cells under 2 names; put cells that hold ',' in double quotes"):
         _csv(tmp_path, "file,finding\n1,none\n2,mass, left\n")
 
 

@@ -153,7 +153,7 @@ def test_a_rule_that_does_not_fit_the_label_is_refused() -> None:
 
 def test_a_value_that_is_none_names_the_reader_s_column_and_row() -> None:
     frame = pl.DataFrame({"study": ["a", "b"], "r1": ["1", "0"], "r2": ["0", "maybe"]})
-    with pytest.raises(MedaiError, match=r"t.csv row 2: 'r2' is 'maybe'; allowed for the label 'x'"):
+    with pytest.raises(MedaiError, match=r"t.csv row 3: 'r2' is 'maybe'; allowed for the label 'x'"):
         _annotate(frame, [{"name": "x", "readers": ["r1", "r2"], "classes": ["no", "yes"]}])
     with pytest.raises(MedaiError, match=r"t.csv has no column 'r3' \(target 'x'\)"):
         _annotate(frame, [{"name": "x", "readers": ["r1", "r3"]}])

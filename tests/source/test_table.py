@@ -61,7 +61,7 @@ def test_persons_and_splits_are_brought_to_one_form() -> None:
 
 def test_a_split_that_is_none_names_its_row() -> None:
     frame = pl.DataFrame({"f": ["a", "b"], "split": ["train", "holdout"]})
-    with pytest.raises(MedaiError, match="row 2: the split is 'holdout'; allowed: train, validation, test"):
+    with pytest.raises(MedaiError, match="row 3: the split is 'holdout'; allowed: train, validation, test"):
         annotate(frame, {"split": "split"}, (), "f", Path("t.csv"))
 
 
@@ -121,14 +121,14 @@ def test_a_patient_s_number_that_lost_its_zeros_is_told_without_the_number() -> 
 
 def test_a_number_that_a_spreadsheet_rounded_is_refused() -> None:
     frame = pl.DataFrame({"accession": ["20230101", "2,02301E+13"]})
-    with pytest.raises(MedaiError, match=r"row 2: 'accession' is '2,02301E\+13', which a spreadsheet has made of a longer number"):
+    with pytest.raises(MedaiError, match=r"row 3: 'accession' is '2,02301E\+13', which a spreadsheet has made of a longer number"):
         annotate(frame, {}, (), "accession", Path("t.csv"))
 
 
 def test_what_is_not_utf_8_is_refused_where_it_matters(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("file,note,sick\nMüller.dcm,x,1\nb.dcm,ä,0\n".encode("latin-1"))
     frame, targets = read_table(tmp_path / "t.csv"), parse_targets(["sick"])
-    with pytest.raises(MedaiError, match="row 1: 'file' is not encoded as UTF-8; save the table as UTF-8"):
+    with pytest.raises(MedaiError, match="row 2: 'file' is not encoded as UTF-8; save the table as UTF-8"):
         annotate(frame, {}, targets, "file", Path("t.csv"))
     assert len(annotate(frame, {}, targets, "sick", Path("t.csv"))[0]) == 2
 
@@ -142,7 +142,7 @@ def test_an_accession_number_is_a_role() -> None:
 
 def test_no_row_is_dropped_in_silence() -> None:
     frame = pl.DataFrame({"f": ["a", None, "b"], "x": ["1", "0", "1"]})
-    with pytest.raises(MedaiError, match="row 2 has an empty 'f'; every row needs one"):
+    with pytest.raises(MedaiError, match="row 3 has an empty 'f'; every row needs one"):
         annotate(frame, {}, parse_targets(["x"]), "f", Path("t.csv"))
     found, absent = match_files(_keys("a", "b", "c"), pl.Series(["a.png", "d.png"]))
     assert len(found) + len(absent) == 3
