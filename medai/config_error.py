@@ -102,7 +102,10 @@ def _unknown_key(
 def _wrong_value(override: str, cause: BaseException | None, schema: type) -> str:
     key, _, value = override.lstrip("+").partition("=")
     full_key = str(getattr(cause, "full_key", None) or key)
-    wanted = expected(schema, full_key)
+    place, told = re.search(r"\[(\d+)\]$", full_key), re.match(r"Value '(.*?)'", str(cause))
+    if place and told:  # one value of a list
+        full_key, value = f"{full_key.removesuffix(place[0]) or key}{place[0]}", told[1]
+    wanted = expected(schema, re.sub(r"\[(\d+)\]", r".\1", full_key))
     shown = value[1:-1] if len(value) > 1 and value[0] == value[-1] == "'" else value
     return f"{full_key} is {shown!r}; it must be {wanted}" if wanted else f"{full_key} is {shown!r}: {_first(str(cause))}"
 

@@ -233,6 +233,13 @@ def test_hydras_own_flags_show_what_was_composed(capsys: pytest.CaptureFixture[s
         _run("train", "-m", "--cfg", "job")
 
 
+@pytest.mark.parametrize(("given", "place", "value"), [("[abc]", 0, "abc"), ("[0.1,a b]", 1, "a b")])
+def test_a_wrong_value_in_a_list_is_named_by_its_place(given: str, place: int, value: str) -> None:
+    with pytest.raises(MedaiError) as told:
+        config.settings("evaluate", ["candidate=x", f"prevalences={given}"])
+    assert str(told.value) == f"prevalences[{place}] is {value!r}; it must be a number"
+
+
 def test_help_shows_groups_and_settings_with_the_values_that_hold(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("train", "--help", "training.epochs=77") == []
     text = capsys.readouterr().out

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from medai.core.error import MedaiError
 from medai.core.label import Label
-from medai.evaluation.table_file import KEYS, hint_of_case, hint_of_columns, hint_of_number, read_table
+from medai.evaluation.table_file import KEYS, hint_of_case, hint_of_columns, hint_of_name, hint_of_number, read_table
 
 UNKNOWN = -1
 SUM_TOLERANCE = 1e-3
@@ -170,7 +170,7 @@ def infer_labels(frame: pl.DataFrame) -> tuple[Label, ...]:
         raise MedaiError(f"no column 'target.<label>'; {advice}{hint_of_columns(frame.columns)}")
     for name in targets:
         if name not in classes:
-            hint = hint_of_columns(frame.columns)
+            hint = hint_of_name(f"probability.{name}", frame.columns) or hint_of_columns(frame.columns)
             raise MedaiError(f"column 'probability.{name}' is missing though 'target.{name}' is there{hint}")
     for name, of_label in classes.items():
         if len(of_label) in (1, 2):
@@ -191,7 +191,7 @@ def target_of(frame: pl.DataFrame, label: Label) -> Int64[np.ndarray, " n"]:
     """
     column = f"target.{label.name}"
     if column not in frame.columns:
-        raise MedaiError(f"column {column!r} is missing")
+        raise MedaiError(f"column {column!r} is missing{hint_of_name(column, frame.columns)}")
     _single(frame, column)
     values = frame[column]
     if values.dtype.is_float():
@@ -229,7 +229,7 @@ def _check_probabilities(frame: pl.DataFrame, label: Label) -> pl.DataFrame:
     names = [f"probability.{name}" for name in label.columns]
     for name in names:
         if name not in frame.columns:
-            raise MedaiError(f"column {name!r} is missing")
+            raise MedaiError(f"column {name!r} is missing{hint_of_name(name, frame.columns)}")
         if not frame[name].dtype.is_numeric():
             raise MedaiError(f"{name} is not numeric ({_no_number(frame, name)}); expected probabilities from 0 to 1")
     frame = frame.with_columns(pl.col(names).cast(pl.Float64))

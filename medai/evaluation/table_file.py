@@ -1,6 +1,7 @@
 """A table as someone's file: read, its odd habits undone where that is safe, and told in a line where it is not."""
 
 import csv
+import difflib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from medai.core.error import MedaiError
 KEYS = ("case_id", "patient_id")
 NULLS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # Excel's new and old formats
+GZIP = b"\x1f\x8b"  # RFC 1952 2.3.1
 WIDE = (b"\xff\xfe", b"\xfe\xff")  # byte order marks of UTF-16
 UTF8 = "save it as 'CSV UTF-8'"
 LIKE_CASE = frozenset({
@@ -41,12 +43,16 @@ def read_table(path: Path, what: str = "a table of predictions") -> pl.DataFrame
     Raises:
         MedaiError: it is something else, has another separator or encoding, or names a column twice; the message says what to do.
     """
+    if path.is_dir():
+        raise MedaiError(f"{path} is a folder; give the file in it that holds {what}")
     if not path.is_file():
         raise MedaiError(f"{path} does not exist")
     with path.open("rb") as stream:
         head = stream.read(4)
     if head[:2] in WIDE:
         raise MedaiError(f"{path} is UTF-16 text; {UTF8}")
+    if head[:2] == GZIP:
+        raise MedaiError(f"{path} is compressed with gzip; unpack it first: gunzip -k {path}")
     if head in WORKBOOKS:
         raise MedaiError(f"{path} is a workbook or an archive; {UTF8}, or as Parquet")
     try:
@@ -76,6 +82,15 @@ def hint_of_columns(columns: Sequence[str]) -> str:
     score = next((name for name in columns if _plain(name) in LIKE_SCORE), None)
     renames = [f"{name!r} to '{kind}.<label>'" for name, kind in ((truth, "target"), (score, "probability")) if name]
     return f"; rename {' and '.join(renames)}, with the label's name in place of <label>" if renames else ""
+
+
+def hint_of_name(name: str, columns: Sequence[str]) -> str:
+    """Which column has nearly the name of one that is missing, as the end of a message, or nothing."""
+    kind, _, of_label = name.partition(".")
+    others = {column.partition(".")[2]: column for column in columns if column.startswith(f"{kind}.")}
+    same = [other for other in others if other.lower() == of_label.lower()]
+    near = same or difflib.get_close_matches(of_label, others, n=1, cutoff=0.8)
+    return f"; did you mean {others[near[0]]!r}? Rename it to {name!r}" if near and near[0] != of_label else ""
 
 
 def hint_of_number(text: str) -> str:

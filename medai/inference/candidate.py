@@ -88,14 +88,15 @@ def open_candidate(path: Path | str, *, contract: Path | str | None = None, runs
     """
     from medai.inference.mlflow_model import beside_model, fetch_model, is_mlflow, model_in
 
-    if is_mlflow(str(path)):
-        path = fetch_model(str(path), Path(runs))
-    path = Path(path)
+    fetched = is_mlflow(str(path))
+    path = fetch_model(str(path), Path(runs)) if fetched else Path(path)
     if not path.exists():
         raise MedaiError(f"candidate {path} does not exist; give a run's directory, a checkpoint, a package or a model with its contract")
     given = Path(contract) if contract is not None else None
     if (path / "MLmodel").is_file():
         given, path = given or beside_model(path), model_in(path)
+    elif (fetched or given) and (models := _models(path)):
+        given, path = given or beside_model(path), _only(path, models)
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         from medai.inference.onnx_model import open_onnx
@@ -121,11 +122,23 @@ def _ours(path: Path) -> Candidate:
                 f"{path} is a checkpoint, which needs {error.name}: pip install 'medai[train]', or evaluate its package"
             ) from None
         return CheckpointCandidate(Checkpoint.load(path), path)
-    if models := sorted(path.glob("*.onnx")) if path.is_dir() else []:
+    if models := _models(path):
         raise MedaiError(f"{path} is a folder with {models[0].name}; give the file itself: candidate={models[0]} contract=<file>.yaml")
     raise MedaiError(
         f"candidate {path} is no run, checkpoint or package (it has no checkpoint.json and no package.json), and no .onnx file"
     )
+
+
+def _models(path: Path) -> list[Path]:
+    """The ONNX files of a folder that is nothing of ours."""
+    ours = any((path / name).exists() for name in ("checkpoint", "checkpoint.json", "package.json"))
+    return [] if ours or not path.is_dir() else sorted(path.glob("*.onnx"))
+
+
+def _only(path: Path, models: list[Path]) -> Path:
+    if len(models) > 1:
+        raise MedaiError(f"{path} holds {', '.join(file.name for file in models)}; name one of them, as …/{models[0].name}")
+    return models[0]
 
 
 def _weights(path: Path, contract: Path | None) -> Candidate:

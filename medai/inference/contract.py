@@ -172,7 +172,6 @@ class InputSpec:
         _one_of("input.colour_order", self.colour_order, COLOUR_ORDERS)
         if self.dtype is not None:
             _one_of("input.dtype", self.dtype, DTYPES)
-            self.check_dtype(self.dtype)
         if self.channels not in (None, 1, 3):
             raise MedaiError(f"input.channels is {self.channels}; images have 1 or 3")
         if "C" not in self.layout and self.channels == 3:

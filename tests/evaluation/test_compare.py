@@ -351,3 +351,23 @@ def test_a_wrong_command_is_one_line(tables: Tables, tmp_path: Path, arguments: 
     with pytest.raises(MedaiError, match=message) as caught:
         compare([argument.format(**paths) for argument in arguments])
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_beside_itself_is_told_to_have_the_same_scores(tables: Tables) -> None:
+    record = compare_tables({"old": tables["old"], "again": tables["old"], "new": tables["new"]}, reference="old", replicates=200)
+    line = "again and old have the same scores in every case: there is no difference to show."
+    assert record["notes"] == [line]
+    assert terminal(record).splitlines()[-1] == line and line in render(record)
+
+
+def test_few_replicates_are_told_and_noted(tables: Tables) -> None:
+    two = {name: tables[name] for name in ("old", "new")}
+    (line,) = compare_tables(two, replicates=20)["notes"]
+    assert line == "The bootstrap has 20 replicates: below 200 the ends of percentile intervals are mostly chance; 2,000 are usual."
+    assert [compare_tables(two, replicates=count, permutations=0)["notes"] for count in (0, 200)] == [[], []]
+
+
+def test_one_case_is_one_case() -> None:
+    table = pl.DataFrame({"case_id": ["a"], "target.x": [1], "probability.x": [0.4]})
+    record = compare_tables({"old": table, "new": table.with_columns(pl.lit(0.5).alias("probability.x"))}, replicates=200)
+    assert "x  (1 case, 1 event)" in terminal(record) and "1 case \u00b7 1 event<" in render(record)

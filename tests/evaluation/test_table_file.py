@@ -1,5 +1,6 @@
 """Tables as vendors and hospitals write them: read where that is safe, and otherwise one line that says what to do."""
 
+import gzip
 from pathlib import Path
 
 import polars as pl
@@ -96,7 +97,7 @@ def test_a_workbook_is_told_to_be_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_table(tmp_path: Path) -> None:
-    with pytest.raises(MedaiError, match="does not exist"):
+    with pytest.raises(MedaiError, match="is a folder; give the file in it that holds a table of predictions"):
         read_table(tmp_path)
 
 
@@ -166,3 +167,20 @@ def test_the_labels_that_scores_have_are_found_among_those_of_the_cohort() -> No
         scored_labels(frame, [grade])
     with pytest.raises(MedaiError, match="column 'probability.g.mid' is missing, though other classes of 'g' are there"):
         scored_labels(frame.with_columns(pl.lit(1.0).alias("probability.g.low")), [LABEL, grade])
+
+
+def test_a_compressed_table_is_told_to_be_one(tmp_path: Path) -> None:
+    path = tmp_path / "vendor.csv.gz"
+    path.write_bytes(gzip.compress(b"case_id,target.x,probability.x\na,1,0.5\n"))
+    with pytest.raises(MedaiError, match=r"vendor.csv.gz is compressed with gzip; unpack it first: gunzip -k "):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(("column", "near"), [("probability.Nodule", True), ("probability.nodul", True), ("probability.effusion", False)])
+def test_a_column_of_nearly_the_name_is_named(tmp_path: Path, column: str, near: bool) -> None:
+    path = write(tmp_path, f"case_id,target.nodule,{column}\na,1,0.5\nb,0,0.2\n")
+    hint = f"; did you mean {column!r}? Rename it to 'probability.nodule'"
+    for labels in (None, [Label("nodule", "binary", ("no", "yes"))]):
+        with pytest.raises(MedaiError, match="column 'probability.nodule' is missing") as told:
+            read_predictions(path, labels)
+        assert str(told.value).endswith(hint) == near

@@ -90,7 +90,6 @@ INTENSITY = ["input", "intensity"]
         (["input", "short_side"], 256, r"input.short_side belongs to fit: crop"),
         (["input", "laout"], "NCHW", r"input.laout is unknown; did you mean layout\?"),
         (["input"], [{"name": "image"}, {"name": "age"}], r"input lists 2 inputs; medai gives a model one image"),
-        (["input", "dtype"], "uint8", r"the model takes uint8, so zscore, mean and std cannot be right"),
         (["input", "accepts"], {"low": 5, "high": 1}, r"input.accepts.low \(5\) must be < high \(1\)"),
         ([*INTENSITY, "method"], "windows", r"input.intensity.method is 'windows'; allowed: window"),
         ([*INTENSITY, "method"], None, r"input.intensity.method is missing"),

@@ -53,6 +53,7 @@ def test_a_model_of_a_run_or_of_the_registry_is_fetched_and_run(
         assert candidate.path.is_relative_to(runs / "fetched")
     plain = open_candidate(f"runs:/{run}/plain/vendor.onnx", contract=contract, runs=runs)
     assert plain.hash == open_candidate(model, contract=contract).hash
+    assert open_candidate(f"runs:/{run}/plain", contract=contract, runs=runs).hash == plain.hash  # a folder with one model
     for uri in ("models:/chest/7", "models:/other/1", f"runs:/{run}/nothing", "runs:/0123/model"):
         with pytest.raises(MedaiError, match=rf"{uri} cannot be fetched from sqlite:") as caught:
             open_candidate(uri, runs=runs)

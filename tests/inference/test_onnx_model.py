@@ -117,6 +117,8 @@ WIDE = {"labels": [{"name": "sick", "kind": "binary", "classes": ["no", "yes"], 
         ({}, {"input": {"size": [224, 8]}}, r"input.size asks for a height of 224, and the model's input is"),
         ({}, {"input": {"size": "native"}}, r"input.size is native, and the model takes images of one height only, 8"),
         ({"dtype": "float16"}, {"input": {"dtype": "float32"}}, r"input.dtype is float32, and the model's input is image float16"),
+        ({}, {"input": {"dtype": "uint8"}}, r"input.dtype is uint8, and the model's input is image float32 \(N, 1, 8, 8\)"),
+        ({"dtype": "uint8"}, {"intensity": {"std": 0.5}}, r"the model takes uint8, so zscore, mean and std cannot be right"),
         ({"dtype": "uint8"}, {}, r"the model takes uint8, and input.intensity.to is \[0, 1\]; set the whole range"),
         ({"second_input": True}, {}, r"the model takes 2 inputs \(image .*; age .*\), and medai gives it one image"),
         ({}, {"output": {"name": "scores"}}, r"output.name is 'scores', and the model's output is prob float32 \(N, 1\)"),
@@ -187,6 +189,9 @@ def test_other_files_are_told_apart(tmp_path: Path, write_contract: WriteContrac
     (tmp_path / "folder" / "a.onnx").touch()
     with pytest.raises(MedaiError, match=r"folder with a.onnx; give the file itself"):
         open_candidate(tmp_path / "folder")
+    (tmp_path / "folder" / "b.onnx").touch()
+    with pytest.raises(MedaiError, match=r"folder holds a.onnx, b.onnx; name one of them"):
+        open_candidate(tmp_path / "folder", contract=write_contract())
     with pytest.raises(MedaiError, match=r"candidate \S+ does not exist"):
         open_candidate(tmp_path / "missing.onnx")
 

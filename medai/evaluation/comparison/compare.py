@@ -23,6 +23,7 @@ from medai.evaluation.interval import Intervals
 from medai.evaluation.table import LabelData
 
 SCHEMA = "medai.comparison/1"
+FEW_REPLICATES = 200  # fewer leave less than five beyond each end of a 95 % interval
 MACRO = ("auroc", "average_precision")
 Draws = dict[Key, Float64[np.ndarray, "r k"]]
 
@@ -92,7 +93,7 @@ def compare_tables(
         common: Leave out cases that a table lacks; else they are refused.
 
     Returns:
-        A JSON-able record without NaN: models, cases, and for each label the models' figures and a table of differences.
+        A JSON-able record without NaN: models, cases, notes, and for each label the models' figures and a table of differences.
 
     Raises:
         MedaiError: a table is faulty or contradicts another, or a name, threshold or margin is wrong.
@@ -124,12 +125,25 @@ def compare_tables(
         "left_out": dict(shared.left_out), "labels_left_out": list(shared.labels_left_out), "patients": shared.patients.to_dict(),
         "confidence": confidence, "seed": seed, "replicates": replicates, "permutations": swaps, "metric": metric, "margin": margin,
         "correction": {"method": "Holm", "families": families, "note": _FAMILIES},
+        "notes": _notes(shared, pairs, replicates),
         "labels": {name: _record(plan, name) | {"differences": [_row(row) for row in compared[name]]} for name in shared.data},
         "macro": _macro(plan),
     }  # fmt: skip
 
 
 _FAMILIES = "The p-values of one metric, over all labels and pairs of models, are a family; verdicts go by Holm's."
+
+
+def _notes(shared: Shared, pairs: Sequence[tuple[str, str]], replicates: int) -> list[str]:
+    """What a reader of the figures has to know first."""
+    said = []
+    for model, reference in pairs:
+        if all(np.array_equal(each[model].probability, each[reference].probability) for each in shared.data.values()):
+            said.append(f"{model} and {reference} have the same scores in every case: there is no difference to show.")
+    if 0 < replicates < FEW_REPLICATES:
+        what = f"The bootstrap has {replicates:,} replicate{'' if replicates == 1 else 's'}: below {FEW_REPLICATES}"
+        said.append(f"{what} the ends of percentile intervals are mostly chance; 2,000 are usual.")
+    return said
 
 
 def _pairs(models: Sequence[str], reference: str | None) -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from medai.core.file import atomic_file, write_json
 from medai.evaluation.comparison.verdict import BETTER, NON_INFERIOR, WORSE
-from medai.evaluation.comparison.words import NAMES, interval_text, methods, p_value, sections, sentence, signed
+from medai.evaluation.comparison.words import NAMES, counted, interval_text, methods, p_value, sections, sentence, signed
 from medai.evaluation.report.svg import Plot
 
 PAGE, DATA = "comparison.html", "comparison.json"
@@ -94,7 +94,7 @@ def _title(models: Sequence[str]) -> str:
 
 
 def _careful(record: Mapping[str, Any]) -> list[str]:
-    said = []
+    said = list(record["notes"])
     if not record["patients"]["known"] or record["patients"]["cases_without"]:
         said.append(str(record["patients"]["note"]))
     if any(record["left_out"].values()):
@@ -114,7 +114,7 @@ def _section(name: str, each: Mapping[str, Any], record: Mapping[str, Any]) -> S
     figures = tuple((NAMES[metric], tuple(interval_text(each["models"][model][metric]) for model in models)) for metric in names)
     span = _span(each["differences"], record["margin"])
     rows = tuple(_row(row, span) for row in each["differences"])
-    counts = f"{each['n']:,} cases" + (f" \u00b7 {each['events']:,} events" if "events" in each else "")
+    counts = counted(each["n"], "case") + (f" \u00b7 {counted(each['events'], 'event')}" if "events" in each else "")
     if each.get("unknown"):
         counts += f" \u00b7 {each['unknown']:,} unknown"
     return Section(name, counts, models, figures, rows, _scale(span))

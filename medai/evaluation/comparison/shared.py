@@ -114,7 +114,7 @@ def _patients(tables: Tables) -> pl.DataFrame:
             differ = known.is_not_null() & column.is_not_null() & (known != column).fill_null(False)
             if differ.any():
                 case = table["case_id"].filter(differ)[0]
-                raise MedaiError(f"model {model!r}: another table names another patient for case {case!r} ({int(differ.sum())} such cases)")
+                raise MedaiError(f"model {model!r}: another table names another patient for case {case!r} ({int(differ.sum())} such)")
         known = column if known is None else pl.select(pl.coalesce(known, column)).to_series()
     return table if known is None else table.with_columns(known.alias("patient_id"))
 
@@ -130,7 +130,7 @@ def _same_truth(label: Label, tables: Tables) -> dict[str, LabelData]:
         if differ.any():
             case = table["case_id"][int(np.flatnonzero(differ)[0])]
             raise MedaiError(
-                f"model {model!r}: target.{label.name} of case {case!r} contradicts another table ({int(differ.sum())} such cases); "
+                f"model {model!r}: target.{label.name} of case {case!r} contradicts another table ({int(differ.sum())} such); "
                 "the truth has to be one for all models"
             )
         target = np.where(target == UNKNOWN, own, target)

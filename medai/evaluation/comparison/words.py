@@ -39,6 +39,11 @@ def signed(value: float | None, digits: int = 3) -> str:
     return "0." + "0" * digits if float(text) == 0 else text.replace("-", "\u2212")
 
 
+def counted(count: int, what: str) -> str:
+    """``1 case``, ``1,204 cases``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def p_value(p: float | None) -> str:
     """A p-value of three digits, or a bound."""
     if p is None:
@@ -105,14 +110,16 @@ def terminal(record: Mapping[str, Any]) -> str:
         if not rows:
             continue
         metric = rows[0]["metric"]
-        events = f", {each['events']:,} events" if "events" in each else ""
-        lines += ["", f"{name}  ({each['n']:,} cases{events})", f"  {NAMES[metric]}"]
+        events = f", {counted(each['events'], 'event')}" if "events" in each else ""
+        lines += ["", f"{name}  ({counted(each['n'], 'case')}{events})", f"  {NAMES[metric]}"]
         lines += _columns([(f"    {model}", interval_text(figures[metric]), "", "", "") for model, figures in each["models"].items()])
         lines.append("  Difference")
         lines += _columns([
             (f"    {row['model']} \u2212 {row['reference']}", interval_text(row, sign=True), f"p {p_value(row['p'])}",
              f"Holm {p_value(row['p_holm'])}", row["verdict"]) for row in rows
         ])  # fmt: skip
+    if record["notes"]:
+        lines += ["", *record["notes"]]
     return "\n".join(lines).lstrip("\n")
 
 
