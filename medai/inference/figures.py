@@ -10,6 +10,7 @@ import polars as pl
 from medai.core.error import MedaiError
 from medai.core.label import Label
 from medai.evaluation.auroc import Area
+from medai.evaluation.comparison.check import few_replicates
 from medai.evaluation.evaluate import Evaluation, evaluate
 from medai.evaluation.frozen_point import OperatingPoints, read_points
 from medai.evaluation.interval import Kind
@@ -49,12 +50,14 @@ def figures(
 
 
 def doubts_of(metrics: Mapping[str, Any]) -> list[str]:
-    """What the figures themselves make doubtful, a line each: labels ranked upside down, and subgroups that were asked for and not made.
+    """What the figures themselves make doubtful, a line each.
+
+    These are: few replicates, labels ranked upside down, and subgroups that were asked for and not made.
 
     Args:
         metrics: Of `figures`.
     """
-    lines = []
+    lines = few_replicates(metrics["replicates"])
     for name, record in metrics["labels"].items():
         high = record["auroc"]["high"] if record["kind"] == "binary" else None
         if high is not None and high < 0.5:

@@ -363,7 +363,7 @@ def test_a_model_beside_itself_is_told_to_have_the_same_scores(tables: Tables) -
 def test_few_replicates_are_told_and_noted(tables: Tables) -> None:
     two = {name: tables[name] for name in ("old", "new")}
     (line,) = compare_tables(two, replicates=20)["notes"]
-    assert line == "The bootstrap has 20 replicates: below 200 the ends of percentile intervals are mostly chance; 2,000 are usual."
+    assert line == "The bootstrap has 20 replicates: below 200 the ends of its intervals are mostly chance; 2,000 are usual."
     assert [compare_tables(two, replicates=count, permutations=0)["notes"] for count in (0, 200)] == [[], []]
 
 

@@ -83,6 +83,16 @@ def test_the_threshold_of_a_table_is_given_or_frozen_or_told_to_be_assumed(score
         assert ("operating_point" in sick) == (threshold == points.points[0].threshold)
 
 
+def test_few_replicates_are_told_and_noted(scores: Frame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for count, told in ((40, True), (200, False)):
+        given = ["evaluate", saved(scores, tmp_path), f"replicates={count}", "language=both", "saliency=none"]
+        assert main(given) == 0
+        said, folder = f"The bootstrap has {count} replicates: below 200", tmp_path / "vendor-evaluation"
+        assert (said in capsys.readouterr().err) == told and (said in page_of(folder)) == told
+        chinese = (folder / "report.zh.html").read_text(encoding="utf-8")
+        assert said not in chinese and (f"自助法仅抽样{count}次" in chinese) == told
+
+
 def test_scores_that_rank_upside_down_are_told(scores: Frame, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     swapped = scores.with_columns((1 - pl.col("probability.sick")).alias("probability.sick"))
     assert main(["evaluate", saved(swapped, tmp_path), *QUICK]) == 0

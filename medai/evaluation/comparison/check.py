@@ -9,6 +9,7 @@ from medai.core.error import MedaiError
 from medai.evaluation.comparison.metric import metrics_of, named_for
 from medai.evaluation.comparison.shared import Shared
 
+FEW_REPLICATES = 200  # fewer leave less than five beyond each end of a 95 % interval
 Thresholds = Mapping[str, float | Mapping[str, float]]  # by label, or by model and then label
 
 
@@ -28,6 +29,14 @@ def check_settings(
         raise MedaiError(f"the number of replicates is {replicates}; expected 0 or more, e.g. 2000")
     if swaps < 0:
         raise MedaiError(f"the number of permutations is {swaps}; expected 0 or more, e.g. 2000")
+
+
+def few_replicates(replicates: int) -> list[str]:
+    """A line where the bootstrap draws so seldom that its intervals depend on the seed; else none."""
+    if not 0 < replicates < FEW_REPLICATES:
+        return []
+    what = f"The bootstrap has {replicates:,} replicate{'' if replicates == 1 else 's'}"
+    return [f"{what}: below {FEW_REPLICATES} the ends of its intervals are mostly chance; 2,000 are usual."]
 
 
 def frozen_thresholds(shared: Shared, given: Thresholds) -> dict[str, dict[str, float]]:

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from medai.core.label import Label
 from medai.evaluation.auroc import absent_class
 from medai.evaluation.bootstrap import Key, bootstrap
-from medai.evaluation.comparison.check import Thresholds, check_metric, check_settings, frozen_thresholds
+from medai.evaluation.comparison.check import Thresholds, check_metric, check_settings, few_replicates, frozen_thresholds
 from medai.evaluation.comparison.difference import Difference, auroc_difference, drawn_difference, share_difference
 from medai.evaluation.comparison.metric import HIGHER_IS_BETTER, drawn_for, named_for, shares_for
 from medai.evaluation.comparison.permutation import exhaustive, permutation_differences, permutation_p
@@ -23,7 +23,6 @@ from medai.evaluation.interval import Intervals
 from medai.evaluation.table import LabelData
 
 SCHEMA = "medai.comparison/1"
-FEW_REPLICATES = 200  # fewer leave less than five beyond each end of a 95 % interval
 MACRO = ("auroc", "average_precision")
 Draws = dict[Key, Float64[np.ndarray, "r k"]]
 
@@ -140,10 +139,7 @@ def _notes(shared: Shared, pairs: Sequence[tuple[str, str]], replicates: int) ->
     for model, reference in pairs:
         if all(np.array_equal(each[model].probability, each[reference].probability) for each in shared.data.values()):
             said.append(f"{model} and {reference} have the same scores in every case: there is no difference to show.")
-    if 0 < replicates < FEW_REPLICATES:
-        what = f"The bootstrap has {replicates:,} replicate{'' if replicates == 1 else 's'}: below {FEW_REPLICATES}"
-        said.append(f"{what} the ends of percentile intervals are mostly chance; 2,000 are usual.")
-    return said
+    return [*said, *few_replicates(replicates)]
 
 
 def _pairs(models: Sequence[str], reference: str | None) -> tuple[tuple[str, str], ...]:

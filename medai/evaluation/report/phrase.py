@@ -142,6 +142,8 @@ EXACT = {
     "Tango": "Tango",
 }
 PATTERNS = (
+    (r"The bootstrap has ([\d,]+) replicates?: below (\d+) the ends of its intervals are mostly chance; 2,000 are usual\.",
+     r"自助法仅抽样{0}次：少于{1}次时，区间的端点主要由偶然决定；通常为2,000次。"),
     (r"label '(.+)': the interval of the AUROC lies below 0\.5, so the scores rank the cases upside down; "
      r"check the order of the classes, and which of them the truth calls 1",
      r"标签“{0}”：AUROC的区间低于0.5，评分的排序是颠倒的；请核对类别的次序，以及参考标准中何者记为1"),
