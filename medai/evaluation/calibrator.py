@@ -14,6 +14,8 @@ from medai.evaluation.logistic import fit_logistic
 
 KINDS = ("none", "temperature", "platt", "isotonic")
 FEWEST = 2  # knots of an isotonic map
+STEEPEST = 0.25 / TEMPERATURES[0]  # probability a logit: what the lowest temperature reaches
+BEND = 1e-7  # share of STEEPEST: slopes that differ by less are one straight stretch
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def fit_calibrator(kind: str, logit: Float[np.ndarray, " n *k"], target: Int64[n
 
     Args:
         kind: ``none``, ``temperature`` (Guo et al. 2017), ``platt`` (Platt 1999) or ``isotonic`` (Zadrozny and Elkan 2002). The
-            two last are for binary labels. Isotonic wants many cases: with fewer than about a thousand it overfits.
+            two last are for binary labels. Isotonic wants many cases: with fewer than about a thousand it overfits. Its curve
+            rises by at most `STEEPEST` a logit.
         logit: (n,) of a binary label, or (n, K) of K classes.
         target: Truth, or class index.
 
@@ -128,15 +131,38 @@ def _platt(logit: Float64[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> C
 
 
 def _isotonic(logit: Float64[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> Calibrator:
-    """The ends of each level of the pooled adjacent violators; a level of one class alone is not taken for certain."""
+    """Pooled adjacent violators, no steeper than a temperature may be; a level of one class alone is not taken for certain."""
     places, case, size = np.unique(logit.astype(np.float32), return_inverse=True, return_counts=True)
     if len(places) < FEWEST:
         raise MedaiError("an isotonic calibration needs different logits, all are equal; use temperature")
     share = np.bincount(case, weights=truth) / size
-    level = isotonic_regression(share, weights=size).x
     least = 0.5 / (len(truth) + 1)
-    bounded = np.clip(level, least, 1 - least).astype(np.float32)
-    same = np.diff(bounded) == 0
-    kept = ~(np.append(False, same) & np.append(same, False))  # what lies within a level says nothing more
-    knots, values = places[kept], np.maximum.accumulate(bounded[kept])
-    return Calibrator("isotonic", logits=tuple(knots.tolist()), probabilities=tuple(values.tolist()))
+    bounded = np.clip(isotonic_regression(share, weights=size).x, least, 1 - least)
+    level = bounded_slope(places.astype(np.float64), bounded)
+    bends = np.abs(np.diff(np.diff(level) / np.diff(places.astype(np.float64)))) > BEND * STEEPEST
+    kept = np.concatenate([[True], bends, [True]])  # what lies on a straight stretch says nothing more
+    values = np.maximum.accumulate(level[kept].astype(np.float32))
+    return Calibrator("isotonic", logits=tuple(places[kept].tolist()), probabilities=tuple(values.tolist()))
+
+
+def bounded_slope(place: Float64[np.ndarray, " n"], value: Float64[np.ndarray, " n"], most: float = STEEPEST) -> Float64[np.ndarray, " n"]:
+    """The nearest rising values whose slope is bounded, so that a rounding of the logits stays one of the probabilities.
+
+    Two cases that lie 1e-3 apart may differ by a whole level: there the last bit of a logit, which differs from runtime to runtime,
+    would move the probability a hundredfold. Midway between the largest bounded curve below and the smallest above, no curve of that
+    slope is nearer in the largest difference (McShane 1934, Bull Am Math Soc 40:837). Where nothing is steeper, nothing changes.
+
+    Args:
+        place: (n,) ascending, all different.
+        value: (n,) never falling.
+        most: Largest slope.
+
+    Example:
+        >>> bounded_slope(np.array([0.0, 1.0, 1.1, 2.0]), np.array([0.1, 0.1, 0.9, 0.9]), most=1.0).round(2)
+        array([0.1 , 0.45, 0.55, 0.9 ])
+    """
+    line = most * place
+    below = line + np.minimum.accumulate(value - line)
+    above = line + np.maximum.accumulate((value - line)[::-1])[::-1]
+    steep = np.diff(value) > most * np.diff(place)
+    return np.maximum.accumulate((below + above) / 2) if steep.any() else value

@@ -57,7 +57,7 @@ class Calibrate(nn.Module):
         values = torch.tensor(calibrator.probabilities, dtype=torch.float32)
         self.register_buffer(f"knots_{number}", knots, persistent=False)
         self.register_buffer(f"rises_{number}", values.diff()[:, None], persistent=False)
-        self.register_buffer(f"ends_{number}", values[[0, -1]], persistent=False)
+        self.register_buffer(f"ends_{number}", torch.stack([values[0], 1 - values[-1]]), persistent=False)
         self._curves[column] = number
 
     def forward(self, logit: Float[Tensor, "N P"]) -> Float[Tensor, "N P"]:
@@ -77,6 +77,5 @@ class Calibrate(nn.Module):
         number = self._curves[column]
         knots, rises = self.get_buffer(f"knots_{number}"), self.get_buffer(f"rises_{number}")
         passed = ((logit[:, column : column + 1] - knots[:-1]) / knots.diff()).clamp(0.0, 1.0)  # share of each stretch
-        lowest, highest = self.get_buffer(f"ends_{number}")
-        probability = torch.minimum(lowest + passed @ rises, highest)  # rounding may not carry it to 1
-        return torch.log(probability) - torch.log1p(-probability)
+        least, rest = self.get_buffer(f"ends_{number}")
+        return torch.log(least + passed @ rises) - torch.log(rest + (1 - passed) @ rises)  # each summed from its small end

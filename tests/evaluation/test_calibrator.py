@@ -7,7 +7,7 @@ import pytest
 
 from medai.core.error import MedaiError
 from medai.evaluation.calibration import expected_calibration_error, fit_temperature
-from medai.evaluation.calibrator import Calibrator, fit_calibrator
+from medai.evaluation.calibrator import STEEPEST, Calibrator, bounded_slope, fit_calibrator
 
 
 def sigmoid(value: np.ndarray) -> np.ndarray:
@@ -95,6 +95,39 @@ def test_isotonic_pools_adjacent_violators() -> None:
     assert level.logits == (0, 2, 3, 6, 7, 8)
     least = 0.5 / 10
     assert level.probabilities == pytest.approx((least, least, 0.5, 0.5, 1 - least, 1 - least))
+
+
+def test_isotonic_moves_no_probability_by_more_than_the_steepest_slope() -> None:
+    logit, truth = skewed()
+    for scale in (1.0, 0.1, 1e-3):  # logits ever closer to one another
+        calibrator = fit_calibrator("isotonic", scale * logit, truth)
+        rise, run = np.diff(calibrator.probabilities), np.diff(calibrator.logits)
+        assert (rise <= STEEPEST * run + 1e-7).all()
+    clear = fit_calibrator("isotonic", np.array([-2.0, -1.0, 0.0, 8e-4, 1.0, 2.0]), np.array([0, 0, 0, 1, 1, 1]))
+    middle = sigmoid(clear.apply(np.array([0.0, 1e-6])))
+    assert np.diff(middle)[0] <= 1e-6 * STEEPEST * 1.01
+    least = 0.5 / 7
+    assert sigmoid(clear.apply(np.array([-1.0, 1.0]))) == pytest.approx([least, 1 - least], abs=1e-6)
+
+
+def test_isotonic_with_a_bounded_slope_stays_calibrated() -> None:
+    logit, truth = skewed(4000)
+    other, target = skewed(4000, 1)
+    found = sigmoid(fit_calibrator("isotonic", logit, truth).apply(other))
+    assert expected_calibration_error(found, target) < 0.03
+    assert found.mean() == pytest.approx(target.mean(), abs=0.02)
+    assert sigmoid(fit_calibrator("isotonic", logit, truth).apply(logit)).mean() == pytest.approx(truth.mean(), abs=2e-3)
+
+
+def test_the_bounded_curve_is_the_nearest_and_changes_nothing_that_is_not_steep() -> None:
+    generator = np.random.default_rng(0)
+    place, value = np.sort(generator.random(200)), np.sort(generator.random(200))
+    near = bounded_slope(place, value, most=2.0)
+    assert (np.diff(near) >= 0).all() and (np.diff(near) <= 2 * np.diff(place) + 1e-12).all()
+    rise, run = value[None, :] - value[:, None], place[None, :] - place[:, None]
+    excess = np.where(run > 0, rise - 2 * run, 0.0).max()
+    assert np.abs(near - value).max() == pytest.approx(excess / 2, abs=1e-12)  # two cases too far apart cannot both be nearer
+    assert np.array_equal(bounded_slope(place, value, most=1e9), value)
 
 
 def test_a_temperature_is_the_one_of_the_calibration_module() -> None:

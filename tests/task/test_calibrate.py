@@ -81,6 +81,16 @@ def test_onnx_gives_what_torch_gives(tmp_path: Path) -> None:
         assert found == pytest.approx(step(values[:size]).numpy(), rel=1e-6, abs=1e-5)
 
 
+def test_a_rounding_of_the_logits_moves_no_isotonic_probability_past_the_limit_of_an_export() -> None:
+    generator = np.random.default_rng(0)
+    logit = 0.3 * generator.normal(size=300)
+    truth = generator.random(300) < 1 / (1 + np.exp(-4 * logit))
+    step = Calibrate(LABELS[:1], {"nodule": fit_calibrator("isotonic", logit, truth)})
+    values = torch.linspace(-1, 1, 20_001)[:, None]
+    moved = (step(values + 1e-6).sigmoid() - step(values).sigmoid()).abs().max()
+    assert float(moved) < 1e-5
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(MedaiError, match="a calibration is for label 'hernia'; there are: nodule, grade, edema, mass"):
         Calibrate(LABELS, {"hernia": Calibrator()})
