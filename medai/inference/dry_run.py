@@ -1,6 +1,7 @@
 """Three cases before all of them: a page that shows the images as a model sees them, and what it answers. No label is read."""
 
 import base64
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -70,7 +71,7 @@ def dry_run(candidate: Candidate, cohort: Cohort, split: str, folder: Path, lang
         languages: Of the page; the first is `dry_run.html`, a further one e.g. `dry_run.zh.html`.
 
     Returns:
-        The page, beside the pictures and `dry_run.json`.
+        The page, beside the pictures and `dry_run.json`, which holds null for what is NaN or infinite.
 
     Raises:
         MedaiError: there is no such language; the model accepts none of the cases; or its outputs are not as its contract says,
@@ -97,7 +98,7 @@ def dry_run(candidate: Candidate, cohort: Cohort, split: str, folder: Path, lang
             "doubts": doubts,
             "seconds": time.monotonic() - started,
         }
-        write_json(temporary / RECORD, record)
+        write_json(temporary / RECORD, _finite(record))
         for language, name in names.items():
             other = next((each for each in names.values() if each != name), "")
             (temporary / name).write_text(_page(record, temporary, dry_run_words(language), other), encoding="utf-8")
@@ -221,6 +222,15 @@ def picture(image: Shaped[np.ndarray, "C H W"], limits: tuple[float, float] | No
     stream = BytesIO()
     drawn.save(stream, "PNG")
     return stream.getvalue()
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for every number that JSON does not know: NaN and the infinities."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _page(record: dict[str, Any], folder: Path, words: Words, other: str) -> str:

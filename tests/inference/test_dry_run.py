@@ -83,6 +83,19 @@ def test_the_page_is_written_where_the_outputs_are_not_as_the_contract_says(
     assert any("no probabilities" in doubt for doubt in record["doubts"])
 
 
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_outputs_that_are_not_finite_are_told_and_shown(
+    write_model: WriteModel, write_contract: WriteContract, cohort: Cohort, tmp_path: Path, weight: float
+) -> None:
+    candidate = open_candidate(write_model([[weight]]), contract=write_contract(**SIGMOID))
+    with pytest.raises(MedaiError, match=r"'prob' is NaN or infinite for 1 of 1 image\(s\).*what it answered is in \S+dry_run.html"):
+        dry_run(candidate, cohort, "test", tmp_path / "look", ("en", "zh"))
+    record = json.loads((tmp_path / "look/dry_run.json").read_text(encoding="utf-8"))
+    assert record["cases"][0]["raw"]["prob"] == [None] and "NaN or infinite" in record["doubts"][0]
+    for name in ("dry_run.html", "dry_run.zh.html"):
+        assert str(weight) in (tmp_path / "look" / name).read_text(encoding="utf-8")
+
+
 def test_what_looks_wrong_is_said(write_model: WriteModel, write_contract: WriteContract, cohort: Cohort, tmp_path: Path) -> None:
     contract = write_contract(intensity={"lower": 1000, "upper": 4000}, **SIGMOID)  # of CT, on 8-bit pictures
     dry_run(open_candidate(write_model([[3.0]]), contract=contract), cohort, "test", tmp_path / "look")
