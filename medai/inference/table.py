@@ -132,9 +132,11 @@ def _evaluate_segmentation(settings: EvaluateSettings, path: Path, folder: Path)
         versions=versions(),
         notes=[MEASURED_ELSEWHERE],
     )
-    languages, origin = languages_of(settings.language), {"table": {"hash": hash_file(path)}}
+    digest = hash_file(path)
+    languages, origin = languages_of(settings.language), {"table": {"hash": digest}}
     write_segmentation_results(folder, table, metrics, context, origin, languages=languages, pdf=settings.pdf)
     say(segmentation_headline(metrics))
+    track(settings, ScoredTable(path, digest), metrics, folder)
     return folder
 
 

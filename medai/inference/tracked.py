@@ -64,15 +64,26 @@ def track(settings: EvaluateSettings, candidate: Evaluated, metrics: Mapping[str
 
 
 def figures_of(metrics: Mapping[str, Any], split: str) -> Iterator[tuple[str, float]]:
-    """The figures that have a value, e.g. ``("test/pneumonia/auroc", 0.98)``, and the ends of their intervals."""
-    for label, record in [*metrics["labels"].items(), ("macro", metrics["macro"])]:
-        for key, figure in record.items():
-            if not isinstance(figure, Mapping) or not isinstance(figure.get("value"), float | int):
-                continue
-            yield f"{split}/{label}/{key}", float(figure["value"])
-            for end in ("low", "high"):
-                if figure.get(end) is not None:
-                    yield f"{split}/{label}/{key}.{end}", float(figure[end])
+    """The figures that have a value, e.g. ``("test/pneumonia/auroc", 0.98)``, and the ends of their intervals.
+
+    Of a segmentation, whose measures have several figures each, e.g. ``("test/liver/dice/mean", 0.94)``.
+    """
+    for structure, record in metrics.get("structures", {}).items():
+        for measure, figures in record.items():
+            if isinstance(figures, Mapping):
+                yield from _values(f"{split}/{structure}/{measure}", figures)
+    for label, record in [*metrics.get("labels", {}).items(), ("macro", metrics.get("macro", {}))]:
+        yield from _values(f"{split}/{label}", record)
+
+
+def _values(prefix: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for key, figure in figures.items():
+        if not isinstance(figure, Mapping) or not isinstance(figure.get("value"), float | int):
+            continue
+        yield f"{prefix}/{key}", float(figure["value"])
+        for end in ("low", "high"):
+            if figure.get(end) is not None:
+                yield f"{prefix}/{key}.{end}", float(figure[end])
 
 
 def _tracker(settings: EvaluateSettings, candidate: Evaluated, folder: Path) -> Tracker | None:

@@ -137,3 +137,19 @@ def test_only_figures_that_have_a_value_are_recorded() -> None:
         "macro": {"auroc": figure | {"low": None}},
     }
     assert dict(figures_of(metrics, "test")) == {"test/sick/auroc": 0.9, "test/sick/auroc.low": 0.8, "test/macro/auroc": 0.9}
+
+
+def test_a_table_of_segmentation_measures_is_recorded_as_well(tmp_path: Path, store: tuple[Path, str]) -> None:
+    rows = "\n".join(f"c{number},{0.8 + number / 100},{1 + number / 10}" for number in range(12))
+    (tmp_path / "measures.csv").write_text(f"case_id,dice.liver,hd95.liver\n{rows}\n", encoding="utf-8")
+    shutil.copy(store[0], tmp_path / "store.db")
+    given = [f"predictions={tmp_path / 'measures.csv'}", f"output={tmp_path / 'out'}", f"runs={tmp_path / 'runs'}", *QUICK]
+    assert command(["evaluate", *given, f"tracking.uri=sqlite:///{tmp_path / 'store.db'}"]) == 0
+    client = MlflowClient(f"sqlite:///{tmp_path / 'store.db'}")
+    experiment = client.get_run(store[1]).info.experiment_id
+    (recorded,) = [run for run in client.search_runs([experiment]) if run.info.run_id != store[1]]
+    dice = metrics_in(tmp_path / "out")["structures"]["liver"]["dice"]["mean"]
+    assert recorded.data.metrics["test/liver/dice/mean"] == pytest.approx(dice["value"])
+    assert recorded.data.metrics["test/liver/dice/mean.low"] == pytest.approx(dice["low"])
+    assert "test/liver/hd95/median" in recorded.data.metrics and recorded.data.params["kind"] == "table"
+    assert "report.html" in {item.path for item in client.list_artifacts(recorded.info.run_id)}
