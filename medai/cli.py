@@ -218,7 +218,8 @@ def evaluate(settings: "EvaluateSettings") -> Path:
         "metrics": folder / "metrics.json",
         "predictions": folder / "predictions.parquet",
     }
-    files |= {path.name: path for path in sorted(folder.glob("report*.*")) if path.name != "report.html"}
+    others = [*sorted(folder.glob("dry_run.*.html")), *sorted(folder.glob("report*.*"))]
+    files |= {path.name: path for path in others if path.name != "report.html"}
     found = {name: path if path.exists() else None for name, path in files.items()}
     following = [f"medai export {_setting('candidate', settings.candidate)}"] if _is_run(settings.candidate) else []
     _conclude(found, following)

@@ -146,6 +146,12 @@ def test_looks_at_the_test_labels_are_counted_and_those_at_validation_are_not(ve
     assert "2" in (tmp_path / "test/report.html").read_text(encoding="utf-8")
 
 
+def test_a_dry_run_tells_of_its_page_in_each_language(vendor: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*vendor, "dry_run=true", "language=both", f"output={tmp_path / 'dry'}"]) == 0
+    told = capsys.readouterr().out
+    assert str(tmp_path / "dry/dry_run.html") in told and str(tmp_path / "dry/dry_run.zh.html") in told
+
+
 def test_what_was_planned_stands_beside_what_was_reached_on_the_test_part_alone(vendor: list[str], tmp_path: Path) -> None:
     assert command([*vendor, f"output={tmp_path / 'test'}"]) == 0
     metrics = metrics_in(tmp_path / "test")
