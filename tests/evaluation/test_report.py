@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from medai.evaluation.report.context import CohortSummary, ReportContext
 from medai.evaluation.report.gallery import png, window
 from medai.evaluation.report.report import render, write_report
 from medai.evaluation.report.svg import MOST_POINTS, thin
-from medai.evaluation.report.text import ENGLISH
+from medai.evaluation.report.text import ENGLISH, words_of
 from medai.evaluation.report.warning import warnings
 
 Scored = tuple[pl.DataFrame, tuple[Label, ...], dict[str, float]]
@@ -116,9 +117,56 @@ def test_a_small_set_is_called_too_small_for_a_claim(binary: Scored) -> None:
 
 def test_an_uninformative_model_is_not_called_better_than_chance(binary: Scored) -> None:
     table, labels, thresholds = binary
-    noise = table.with_columns(pl.Series("probability.pneumonia", np.random.default_rng(0).random(len(table))))
+    noise = table.with_columns(pl.Series("probability.pneumonia", np.random.default_rng(1).random(len(table))))
     said = " ".join(warnings(evaluate(noise, labels, thresholds, replicates=20), CONTEXT))
     assert "not shown to be better than chance" in said
+
+
+def test_a_model_that_ranks_upside_down_is_told_so(binary: Scored) -> None:
+    table, labels, thresholds = binary
+    turned = table.with_columns((1 - pl.col("probability.pneumonia")).alias("probability.pneumonia"))
+    for language, reversed_, chance in (
+        ("en", "ranks the cases upside down", "better than chance"),
+        ("zh", "排序是颠倒的", "优于随机判定"),
+    ):
+        said = " ".join(warnings(evaluate(turned, labels, thresholds, replicates=20), CONTEXT, words_of(language)))
+        assert reversed_ in said and chance not in said
+    noted = replace(
+        CONTEXT, notes=["label 'pneumonia': the interval of the AUROC lies below 0.5, so the scores rank the cases upside down"]
+    )
+    assert "pneumonia" not in " ".join(warnings(evaluate(turned, labels, thresholds, replicates=20), noted))  # the note says it
+
+
+def test_a_threshold_that_was_assumed_is_not_called_frozen(binary: Scored, multilabel: Scored) -> None:
+    origin = "0.5, since none was given for pneumonia"
+    for language, frozen, assumed in (("en", "frozen", "At the assumed threshold"), ("zh", "固定阈值", "假定阈值下")):
+        evaluation = evaluate(*binary, replicates=20)
+        text = " ".join(read(render(evaluation, replace(CONTEXT, threshold_origin=origin), language=language)).text)
+        assert assumed in text and "Thresholds were frozen" not in text and "已固定" not in text
+        assert frozen not in text.replace("Not every threshold was frozen before", "")
+        text = " ".join(read(render(evaluation, CONTEXT, language=language)).text)
+        assert frozen in text and assumed not in text
+    text = " ".join(read(render(evaluate(*multilabel, replicates=20), replace(CONTEXT, threshold_origin="chosen; " + origin))).text)
+    assert "At the assumed thresholds sensitivity" in text and "At the frozen threshold " in text  # those of the labels were given
+
+
+def test_the_labels_with_an_assumed_threshold_are_read_from_its_origin() -> None:
+    for origin, names in (
+        ("largest Youden index on validation", set()),
+        ("0.5, since none was given for a, b", {"a", "b"}),
+        ("the manual; 0.5, since none was given for b; b given on the command line", set()),
+        ("chosen on validation split of x (20 cases), rule youden; 0.5 assumed for a, c (one class only there)", {"a", "c"}),
+    ):
+        assert replace(CONTEXT, threshold_origin=origin).assumed == names
+
+
+def test_with_several_labels_the_abstract_names_that_of_each_auroc(binary: Scored, ordinal: Scored) -> None:
+    (table, labels, thresholds), (others, grades, _) = binary, ordinal
+    both = table.join(others, on="case_id")
+    evaluation = evaluate(both, (*labels, *grades), thresholds, replicates=20)
+    for language, named in (("en", "The AUROC for pneumonia is 0."), ("zh", "pneumonia的受试者工作特征曲线下面积")):
+        assert named in " ".join(read(render(evaluation, CONTEXT, language=language)).text)
+    assert "The AUROC is 0." in " ".join(read(render(evaluate(*binary, replicates=20), CONTEXT)).text)
 
 
 def test_the_worst_errors_are_shown_worst_first(binary: Scored) -> None:

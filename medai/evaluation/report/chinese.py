@@ -106,6 +106,10 @@ CHINESE: dict[str, str] = {
         "受试者工作特征曲线下面积（AUROC）为{value}（{interval}）：任取有{label}与无{label"
         "}的病例各一例，模型在{share}的情况下给前者更高的概率。"
     ),
+    "s_auroc_of": (
+        "{label}的受试者工作特征曲线下面积（AUROC）为{value}（{interval}）：任取有{label}与无{label"
+        "}的病例各一例，模型在{share}的情况下给前者更高的概率。"
+    ),
     "s_point": (
         "在阈值{threshold}下，{positives}例{label}中检出{found}例（灵敏度{sensitivity}，{sensitivity_interval}），"
         "{negatives}例无{label}者中排除{cleared}例（特异度{specificity}，{specificity_interval}）。"
@@ -119,6 +123,10 @@ CHINESE: dict[str, str] = {
         "在固定阈值下，灵敏度从{lowest}（{lowest_label}）到{highest}（{highest_label}），特异度从{low_specificity}（{low_specificity_label}"
         "）到{high_specificity}（{high_specificity_label}）。"
     ),
+    "s_thresholds_if_assumed": (
+        "在假定阈值下，灵敏度从{lowest}（{lowest_label}）到{highest}（{highest_label}），特异度从{low_specificity}（{low_specificity_label}"
+        "）到{high_specificity}（{high_specificity_label}）。"
+    ),
     "s_multiclass": "对于{label}，模型在{n}例中有{right}例从{classes}个类别中选出正确的一个（准确率{value}，{interval}）。",
     "s_macro_classes": "一对其余的平均AUROC为{value}（{interval}）。",
     "s_ordinal": "分级与参考标准的二次加权Kappa系数为{kappa}（{kappa_interval}），平均相差{error}级。",
@@ -129,6 +137,7 @@ CHINESE: dict[str, str] = {
     "w_wide_many": "部分置信区间过宽，样本量过小，对以下标签不足以下结论：{labels}。更大的样本可能给出明显不同的结果。",
     "w_wide_each": "{label}（{figure} {low}至{high}）",
     "w_chance": "{label}：AUROC的置信区间下限未超过0.5，尚不能认为模型优于随机判定。",
+    "w_reversed": "{label}：AUROC的置信区间整体低于0.5，模型的排序是颠倒的；请检查参考标准或类别是否对调。",
     "w_absent": "{label}：{reason}，因此没有AUROC。",
     "w_looks": "测试集标签已被查看{looks}次。每多看一次，结果就比真实情况更乐观一些。",
     "w_validation": "这些是{split}集的结果。若检查点或阈值在该集上选定，结果会比真实情况乐观。",
@@ -216,10 +225,12 @@ CHINESE: dict[str, str] = {
     "c_index": "一致性指数（C指数）",
     "discrimination": "区分度",
     "at_the_threshold": "固定阈值下",
+    "at_the_threshold_if_assumed": "假定阈值下",
     "calibration": "校准度",
     "agreement": "一致性",
     "figure": "指标",
     "roc_note": "十字标出固定阈值及灵敏度、特异度的置信区间。虚线为随机水平。{band}",
+    "roc_note_if_assumed": "十字标出假定阈值及灵敏度、特异度的置信区间。虚线为随机水平。{band}",
     "band_note": "色带为{confidence:.0f}%置信区间。",
     "reliability_note": "点落在对角线上，说明概率可信。竖线为{confidence:.0f}%置信区间，下方柱形为病例数。{curve}",
     "curve_note": "平滑曲线及其色带不依赖分箱。",
@@ -288,6 +299,9 @@ CHINESE: dict[str, str] = {
     "methods_intervals": "置信区间的实际算法",
     "references": "参考文献",
     "m_decision": "概率达到或高于阈值的病例判为阳性。阈值在本次评估之前已固定{origin}；没有任何选择在此处所示病例上作出。",
+    "m_decision_if_assumed": (
+        "概率达到或高于阈值的病例判为阳性。阈值并非全部在本次评估之前固定；未给出者为假定值{origin}。没有任何选择在此处所示病例上作出。"
+    ),
     "m_decision_here": "概率达到或高于阈值的病例判为阳性{origin}。",
     "m_argmax": "多类别标签取概率最高的类别。",
     "m_auroc": "受试者工作特征曲线下面积（AUROC）中，并列的预测值各计一半。",

@@ -1,7 +1,11 @@
 """What a report has to say besides the figures."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+ASSUMED = re.compile(r"0\.5, since none was given for ([^;]+)|0\.5 assumed for ([^;(]+) \(")
+GIVEN = re.compile(r"(?:^|; )([^;]+) given on the command line")
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,9 @@ class ReportContext:
     notes: Sequence[str] = ()
     maps: str = ""
     maps_note: str = ""
+
+    @property
+    def assumed(self) -> frozenset[str]:
+        """The labels whose threshold nobody chose or gave, as `threshold_origin` tells them."""
+        assumed = {name for match in ASSUMED.findall(self.threshold_origin) for name in "".join(match).split(", ")}
+        return frozenset(assumed - {name for found in GIVEN.findall(self.threshold_origin) for name in found.split(", ")})

@@ -110,6 +110,10 @@ ENGLISH: dict[str, str] = {
         "The AUROC is {value} ({interval}): shown one case with {label} and one without, the model gives the higher "
         "probability to the right one {share} of the time."
     ),
+    "s_auroc_of": (
+        "The AUROC for {label} is {value} ({interval}): shown one case with {label} and one without, the model gives the higher "
+        "probability to the right one {share} of the time."
+    ),
     "s_point": (
         "At the threshold of {threshold} it finds {found} of {positives} cases with {label} (sensitivity {sensitivity}, "
         "{sensitivity_interval}) and clears {cleared} of {negatives} without (specificity {specificity}, "
@@ -127,6 +131,10 @@ ENGLISH: dict[str, str] = {
     "s_best": "It does best on {best} (AUROC {best_value}, {best_interval}) and worst on {worst} ({worst_value}, {worst_interval}).",
     "s_thresholds": (
         "At the frozen thresholds sensitivity runs from {lowest} ({lowest_label}) to {highest} ({highest_label}), specificity "
+        "from {low_specificity} ({low_specificity_label}) to {high_specificity} ({high_specificity_label})."
+    ),
+    "s_thresholds_if_assumed": (
+        "At the assumed thresholds sensitivity runs from {lowest} ({lowest_label}) to {highest} ({highest_label}), specificity "
         "from {low_specificity} ({low_specificity_label}) to {high_specificity} ({high_specificity_label})."
     ),
     "s_multiclass": (
@@ -152,6 +160,10 @@ ENGLISH: dict[str, str] = {
     ),
     "w_wide_each": "{label} ({figure} {low} to {high})",
     "w_chance": "{label}: the AUROC's interval is not above 0.5, so the model is not shown to be better than chance.",
+    "w_reversed": (
+        "{label}: the whole interval of the AUROC lies below 0.5, so the model ranks the cases upside down; see whether the truth or "
+        "the classes are swapped."
+    ),
     "w_absent": "{label}: {reason}, so that there is no AUROC.",
     "w_looks": "The held-out labels have been looked at {looks} times. With every look the figures become more hopeful than the truth.",
     "w_validation": (
@@ -241,11 +253,15 @@ ENGLISH: dict[str, str] = {
     "c_index": "C-index",
     "discrimination": "Discrimination",
     "at_the_threshold": "At the frozen threshold",
+    "at_the_threshold_if_assumed": "At the assumed threshold",
     "calibration": "Calibration",
     "agreement": "Agreement",
     "figure": "Figure",
     "roc_note": (
         "The cross marks the frozen threshold, with the intervals of sensitivity and specificity. The dashed line is chance.{band}"
+    ),
+    "roc_note_if_assumed": (
+        "The cross marks the assumed threshold, with the intervals of sensitivity and specificity. The dashed line is chance.{band}"
     ),
     "band_note": " The band is the {confidence:.0f}% interval.",
     "reliability_note": (
@@ -335,6 +351,10 @@ ENGLISH: dict[str, str] = {
     "m_decision": (
         "A case is called positive where its probability is at or above the threshold. Thresholds were frozen before this "
         "evaluation{origin}; nothing was chosen on the cases shown here."
+    ),
+    "m_decision_if_assumed": (
+        "A case is called positive where its probability is at or above the threshold. Not every threshold was frozen before this "
+        "evaluation; what was not given is assumed{origin}. Nothing was chosen on the cases shown here."
     ),
     "m_decision_here": "A case is called positive where its probability is at or above the threshold{origin}.",
     "m_argmax": "The decision of a label with several classes is the class with the highest probability.",

@@ -65,7 +65,12 @@ def render(
     words, metrics = words_of(language), evaluation.metrics
     most = next(pictures for labels, pictures in MOST_PICTURES if len(evaluation.labels) <= labels)
     source = Pictures(images, explain)
-    sections = [section(evaluation, label.name, most, source, words) for label in evaluation.labels if label.name in metrics["labels"]]
+    sections = [
+        section(evaluation, label.name, most, source, words.if_assumed(label.name in context.assumed))
+        for label in evaluation.labels
+        if label.name in metrics["labels"]
+    ]
+    of_all = words.if_assumed(bool(context.assumed))
     pictures = [picture for each in sections for gallery in each.galleries for picture in gallery.pictures]
     pictured = any(picture.data for picture in pictures)
     limits = [*warnings(evaluation, context, words), *(words.phrase(note) for note in context.notes)]
@@ -74,7 +79,7 @@ def render(
         context,
         metrics["confidence"],
         words,
-        abstract=abstract(evaluation, context, limits, words),
+        abstract=abstract(evaluation, context, limits, of_all),
         cards=cards(evaluation, words),
         flow=flow_of(metrics, context, words),
         cohort=None if metrics.get("seal") else cohort_table(evaluation.table, evaluation.labels, words),
@@ -84,7 +89,7 @@ def render(
         comparison_notes=comparison_notes(compared, words) if compared else [],
         precision=precision_table(metrics.get("precision") or {}, words),
         seal=seal_facts(metrics.get("seal") or {}, words),
-        methods=methods(evaluation, context, words),
+        methods=methods(evaluation, context, of_all),
         interval_methods=interval_methods(metrics, words),
         references=references(metrics, context),
         checklist=checklist(evaluation, context, pictured, words),

@@ -94,12 +94,14 @@ def cases_sentence(metrics: Mapping[str, Any], context: ReportContext, words: Wo
 
 
 def _binary(evaluation: Evaluation, name: str, record: Mapping[str, Any], words: Words) -> tuple[list[str], list[str]]:
-    confidence, label = evaluation.metrics["confidence"], spoken(name)
+    confidence, label, alone = evaluation.metrics["confidence"], spoken(name), len(evaluation.metrics["labels"]) == 1
     first, second = [], []
     if figure_of(record, "auroc")["value"] is not None:
         value = figure_of(record, "auroc")["value"]
         said = interval(figure_of(record, "auroc"), "auroc", confidence, words)
-        first.append(words["s_auroc"].format(value=number(value), interval=said, label=label, share=percent(value)))
+        first.append(
+            words["s_auroc" if alone else "s_auroc_of"].format(value=number(value), interval=said, label=label, share=percent(value))
+        )
     if figure_of(record, "sensitivity")["value"] is not None and figure_of(record, "specificity")["value"] is not None:
         first += _point(label, record, confidence, words)
     if all(figure_of(record, key)["value"] is not None for key in ("ppv", "npv", "prevalence")):

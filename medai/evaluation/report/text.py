@@ -1,12 +1,14 @@
 """The languages of the report: one table of strings each, and what puts the program's own sentences into them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medai.core.error import MedaiError
 from medai.evaluation.report.chinese import CHINESE
 from medai.evaluation.report.english import ENGLISH
 from medai.evaluation.report.phrase import chinese
+
+IF_ASSUMED = "_if_assumed"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Words:
     def split(self, name: str) -> str:
         """A split in words."""
         return self.get(f"split_{name}", name.replace("_", " "))
+
+    def if_assumed(self, assumed: bool) -> "Words":
+        """The same words, but those that call a threshold frozen call it assumed where it is."""
+        others = {key.removesuffix(IF_ASSUMED): text for key, text in self.table.items() if key.endswith(IF_ASSUMED)}
+        return replace(self, table={**self.table, **others}) if assumed else self
 
     def _value(self, column: str, value: str) -> str:
         if column.strip() == "age_band":

@@ -12,12 +12,17 @@ from medai.evaluation.report.text import EN, Words
 
 WIDE = {"auroc": 0.1, "sensitivity": 0.2, "specificity": 0.2, "macro_auroc": 0.1, "accuracy": 0.2}
 
+REVERSED = "label '{label}': the interval of the AUROC lies below 0.5"
+
 
 def warnings(evaluation: Evaluation, context: ReportContext, words: Words = EN) -> list[str]:
     """What to know before the figures are believed: too few cases, wide intervals, chance, patients, looks at the test set."""
     metrics, said = evaluation.metrics, []
     for name, record in metrics["labels"].items():
-        said += _binary(spoken(name), record, words) if record["kind"] == "binary" else _few_classes(spoken(name), record, words)
+        if record["kind"] != "binary":
+            said += _few_classes(spoken(name), record, words)
+        elif not any(note.startswith(REVERSED.format(label=name)) for note in context.notes):  # a doubt of `medai evaluate` says it
+            said += _binary(spoken(name), record, words)
     said += _wide(metrics["labels"], words)
     if not metrics["patients"]["known"] or metrics["patients"]["cases_without"]:
         said.append(words.phrase(metrics["patients"]["note"]))
@@ -37,6 +42,8 @@ def _binary(label: str, record: Mapping[str, Any], words: Words) -> list[str]:
         return [words["w_absent"].format(label=label, reason=reason)]
     if record["warning"] and record["events"] is not None and record["n"] is not None:
         return [words["w_few"].format(label=label, events=count(record["events"]), rest=count(record["n"] - record["events"]))]
+    if area["high"] is not None and area["high"] < 0.5:
+        return [words["w_reversed"].format(label=label)]
     if area["low"] is not None and area["low"] <= 0.5:
         return [words["w_chance"].format(label=label)]
     return []
