@@ -3,6 +3,8 @@
 import json
 import shutil
 import stat
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from medai.evaluation.evaluate import evaluate
 from medai.evaluation.report.context import CohortSummary, ReportContext
 from medai.evaluation.report.overlay import Explanation
 from medai.evaluation.report.pdf import BROWSERS, find_browser, print_pdf
+from medai.evaluation.report.report import write_report
 from medai.evaluation.results import languages_of, report_names, write_results
 
 Scored = tuple[pl.DataFrame, tuple[Label, ...], dict[str, float]]
@@ -115,3 +118,19 @@ def test_the_report_prints_to_pdf_in_both_languages(binary: Scored, tmp_path: Pa
         assert data.startswith(b"%PDF-") and len(data) > 30_000
         assert b"/MediaBox [0 0 594" in data or b"/MediaBox [0 0 595" in data  # A4
     assert Path(find_browser()).name in BROWSERS
+
+
+@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)) or not shutil.which("pdftotext"), reason="no chromium or no pdftotext")
+def test_no_page_in_print_holds_the_last_row_of_a_table_or_a_part_of_the_provenance_alone(binary: Scored, tmp_path: Path) -> None:
+    table, labels, thresholds = binary
+    patients = table.with_columns(pl.Series("patient_id", [f"p{number % 120}" for number in range(len(table))]))
+    versions = {f"package {number}": "1.2.3" for number in range(9)}
+    for lines in range(0, 30, 6):  # whatever stands before it, and so wherever the page ends
+        context = replace(CONTEXT, versions=versions, intended_use="To be read by an engineer. " * 5 * lines)
+        write_report(tmp_path / "report.html", evaluate(patients, labels, thresholds, replicates=5), context)
+        print_pdf(tmp_path / "report.html", tmp_path / "report.pdf")
+        done = subprocess.run(["pdftotext", "-layout", tmp_path / "report.pdf", "-"], capture_output=True, text=True, check=True)
+        pages = [[line.strip() for line in page.splitlines() if line.strip()] for page in done.stdout.split("\f")][:-1]
+        assert "Provenance" in next(page for page in pages if any(line.startswith("Cohort hash") for line in page))
+        assert any("package 8" in line for line in pages[-1]) and len(pages[-1]) > 8
+        assert not any(len(page) > 1 and page[0].startswith("Figure ") and "Spiegelhalter" in page[1] for page in pages)
