@@ -136,7 +136,7 @@ def test_integers_are_rounded_and_never_wrap_around() -> None:
 
 def test_a_scale_that_an_integer_cannot_hold_is_refused_before_any_image() -> None:
     with pytest.raises(MedaiError, match=r"the model takes uint8, and input.intensity.to is \[0, 1\]; set the whole range"):
-        InputSpec(WINDOW, dtype="uint8")
+        InputSpec(WINDOW).check_dtype("uint8")
 
 
 def test_a_range_refuses_what_a_window_cuts_off() -> None:
