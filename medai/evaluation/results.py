@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -81,11 +81,24 @@ def write_results(
         told = {key: value for key, value in (origin or {}).items() if key not in evaluation.metrics}
         text = json.dumps(evaluation.metrics | told, indent=2, ensure_ascii=False, allow_nan=False)
         (temporary / "metrics.json").write_text(text + "\n", encoding="utf-8")
-        for language, name in names.items():
-            other = next((each for each in names.values() if each != name), "")
-            write_report(temporary / name, evaluation, context, image, explain, language=language, other=other)
-            if pdf:
-                print_pdf(temporary / name, (temporary / name).with_suffix(".pdf"))
+        write = partial(write_report, evaluation=evaluation, context=context, images=image, explain=explain)
+        write_pages(temporary, names, write, pdf=pdf)
+
+
+def write_pages(folder: Path, names: Mapping[str, str], write: Callable[..., None], *, pdf: bool) -> None:
+    """Write a report in each language, linked to the other one, and print it.
+
+    Args:
+        folder: Where.
+        names: Language -> file, from `report_names`.
+        write: Called with the file, `language=` and `other=` (the file of the other language, or empty).
+        pdf: Print each to PDF, too.
+    """
+    for language, name in names.items():
+        other = next((each for each in names.values() if each != name), "")
+        write(folder / name, language=language, other=other)
+        if pdf:
+            print_pdf(folder / name, (folder / name).with_suffix(".pdf"))
 
 
 def report_names(languages: Sequence[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import polars as pl
 
 from medai.core.file import atomic_directory
 from medai.evaluation.report.context import ReportContext
-from medai.evaluation.report.pdf import find_browser, print_pdf
+from medai.evaluation.report.pdf import find_browser
 from medai.evaluation.report.segmentation import write_segmentation_report
-from medai.evaluation.results import report_names
+from medai.evaluation.results import report_names, write_pages
 
 
 def write_segmentation_results(
@@ -44,8 +45,4 @@ def write_segmentation_results(
     with atomic_directory(folder, replaces="metrics.json") as temporary:
         text = json.dumps({**(origin or {}), **metrics}, indent=2, ensure_ascii=False, allow_nan=False)
         (temporary / "metrics.json").write_text(text + "\n", encoding="utf-8")
-        for language, name in names.items():
-            other = next((each for each in names.values() if each != name), "")
-            write_segmentation_report(temporary / name, table, metrics, context, language=language, other=other)
-            if pdf:
-                print_pdf(temporary / name, (temporary / name).with_suffix(".pdf"))
+        write_pages(temporary, names, partial(write_segmentation_report, table=table, metrics=metrics, context=context), pdf=pdf)
